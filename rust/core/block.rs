@@ -1,0 +1,402 @@
+//! A block of the book: the buckets of some neighbouring accounts, as columns.
+//!
+//! `Builder` merges an account's rows. Rows of one instrument stand together, by first
+//! appearance; among them those of one tier table; among those, one row a side (long,
+//! short, nothing). So the order, and with it every bit of a sum, depends on the account's
+//! own rows alone.
+
+use std::ops::Range;
+
+use crate::book::{ByAccount, Positions};
+use crate::keys::NONE;
+
+/// The buckets of neighbouring accounts.
+#[derive(Default)]
+pub struct Block {
+    /// Number of its first account in the book.
+    pub first_account: usize,
+    /// Number of its first bucket in the book.
+    pub first_bucket: usize,
+    /// Buckets of account `a`: `bucket_start[a]..bucket_start[a + 1]`.
+    pub bucket_start: Vec<u32>,
+    /// The position row that an isolated bucket is; `NONE` for a cross bucket.
+    pub isolated_row: Vec<u32>,
+    /// What is posted to an isolated bucket, settle asset; 0 for a cross bucket.
+    pub isolated_margin: Vec<f64>,
+    /// Input position rows in each bucket.
+    pub row_count: Vec<u32>,
+    /// Merged rows of bucket `b`: `row_start[b]..row_start[b + 1]`.
+    pub row_start: Vec<u32>,
+    /// Merged balances of bucket `b`: `cash_start[b]..cash_start[b + 1]`.
+    pub cash_start: Vec<u32>,
+    /// Merged rows: the instrument.
+    pub instrument: Vec<u32>,
+    /// Merged rows: signed contracts.
+    pub quantity: Vec<f64>,
+    /// Merged rows: `sum(q * E)`.
+    pub cost: Vec<f64>,
+    /// Merged rows: `sum(q / E)`.
+    pub inverse_cost: Vec<f64>,
+    /// Merged rows: the tier table that they name, or `NONE`; empty where no row names one.
+    pub table: Vec<u32>,
+    /// Merged rows: contracts to buy and to sell; empty where there are no orders.
+    pub orders: Vec<[f64; 2]>,
+    /// Merged rows: smallest leverage, +inf for none; empty where no row gives one.
+    pub leverage: Vec<f64>,
+    /// Merged balances: the asset.
+    pub asset: Vec<u32>,
+    /// Merged balances: units of it.
+    pub amount: Vec<f64>,
+    /// For each input row by account, its merged row; `NONE` for an indeterminate account.
+    pub slot: Vec<u32>,
+}
+
+impl Block {
+    /// Number of accounts.
+    pub fn accounts(&self) -> usize {
+        self.bucket_start.len() - 1
+    }
+
+    /// Number of buckets.
+    pub fn buckets(&self) -> usize {
+        self.isolated_row.len()
+    }
+
+    /// The buckets of an account, which is counted from the block's first.
+    pub fn buckets_of(&self, account: usize) -> Range<usize> {
+        self.bucket_start[account] as usize..self.bucket_start[account + 1] as usize
+    }
+
+    /// What the bucket holds.
+    #[inline]
+    pub fn bucket(&self, bucket: usize) -> Bucket<'_> {
+        let rows = self.row_start[bucket] as usize..self.row_start[bucket + 1] as usize;
+        let cash = self.cash_start[bucket] as usize..self.cash_start[bucket + 1] as usize;
+        let isolated = self.isolated_row[bucket] != NONE;
+        Bucket {
+            instrument: &self.instrument[rows.clone()],
+            quantity: &self.quantity[rows.clone()],
+            cost: &self.cost[rows.clone()],
+            inverse_cost: &self.inverse_cost[rows.clone()],
+            table: self.table.get(rows.clone()).unwrap_or_default(),
+            orders: self.orders.get(rows.clone()).unwrap_or_default(),
+            leverage: self.leverage.get(rows).unwrap_or_default(),
+            asset: &self.asset[cash.clone()],
+            amount: &self.amount[cash],
+            isolated_margin: isolated.then(|| self.isolated_margin[bucket]),
+            rows: self.row_count[bucket],
+        }
+    }
+}
+
+/// What one bucket holds. Columns that no row of the book needs are empty.
+#[derive(Clone, Copy)]
+pub struct Bucket<'a> {
+    /// The instrument of each merged row; equal ones are neighbours.
+    pub instrument: &'a [u32],
+    /// Signed contracts.
+    pub quantity: &'a [f64],
+    /// `sum(q * E)`.
+    pub cost: &'a [f64],
+    /// `sum(q / E)`.
+    pub inverse_cost: &'a [f64],
+    /// The tier table named, or `NONE`; equal ones of an instrument are neighbours.
+    pub table: &'a [u32],
+    /// Contracts to buy and to sell.
+    pub orders: &'a [[f64; 2]],
+    /// Smallest leverage, +inf for none.
+    pub leverage: &'a [f64],
+    /// The asset of each balance.
+    pub asset: &'a [u32],
+    /// Units of it, < 0 is debt.
+    pub amount: &'a [f64],
+    /// What is posted to an isolated bucket; None for a cross bucket.
+    pub isolated_margin: Option<f64>,
+    /// Input position rows.
+    pub rows: u32,
+}
+
+impl Bucket<'_> {
+    /// The tier table that a merged row names, or `NONE`.
+    #[inline]
+    pub fn table_of(&self, row: usize) -> u32 {
+        self.table.get(row).copied().unwrap_or(NONE)
+    }
+
+    /// Contracts to buy and to sell of a merged row.
+    #[inline]
+    pub fn orders_of(&self, row: usize) -> [f64; 2] {
+        self.orders.get(row).copied().unwrap_or_default()
+    }
+
+    /// Smallest leverage of a merged row, +inf for none.
+    #[inline]
+    pub fn leverage_of(&self, row: usize) -> f64 {
+        self.leverage.get(row).copied().unwrap_or(f64::INFINITY)
+    }
+
+    /// The end of the rows from `row` on that hold the same instrument.
+    #[inline]
+    pub fn instrument_end(&self, row: usize) -> usize {
+        let same = |i: &u32| *i == self.instrument[row];
+        row + self.instrument[row..].iter().take_while(|i| same(i)).count()
+    }
+
+    /// The end of the rows from `row` on that are one size: same instrument, same table.
+    #[inline]
+    pub fn side_end(&self, row: usize, instrument_end: usize) -> usize {
+        let table = self.table_of(row);
+        (row + 1..instrument_end).find(|i| self.table_of(*i) != table).unwrap_or(instrument_end)
+    }
+}
+
+/// What blocks are built from.
+pub(crate) struct Source<'a> {
+    pub(crate) positions: &'a Positions,
+    pub(crate) instrument: &'a [u32],
+    pub(crate) table: Option<&'a [u32]>,
+    pub(crate) amount: &'a [f64],
+    pub(crate) asset: &'a [u32],
+    pub(crate) positions_by_account: &'a ByAccount,
+    pub(crate) balances_by_account: &'a ByAccount,
+    pub(crate) indeterminate: &'a [bool],
+}
+
+impl Source<'_> {
+    fn is_isolated(&self, row: u32) -> bool {
+        self.positions.isolated.as_ref().is_some_and(|isolated| isolated[row as usize] == 1)
+    }
+
+    fn merged(&self, row: u32) -> Merged {
+        let i = row as usize;
+        let quantity = self.positions.quantity.values()[i];
+        let entry = self.positions.entry_price.values()[i];
+        let given = |column: &Option<crate::columns::Numbers>| column.as_ref()?.get(i);
+        Merged {
+            instrument: self.instrument[i],
+            table: self.table.map_or(NONE, |table| table[i]),
+            side: if quantity > 0.0 {
+                1
+            } else if quantity < 0.0 {
+                -1
+            } else {
+                0
+            },
+            quantity,
+            cost: quantity * entry,
+            inverse_cost: quantity / entry,
+            orders: [
+                given(&self.positions.open_buy).unwrap_or(0.0),
+                given(&self.positions.open_sell).unwrap_or(0.0),
+            ],
+            leverage: given(&self.positions.leverage).unwrap_or(f64::INFINITY),
+            next: NONE,
+        }
+    }
+}
+
+/// A row in the making: all rows of a bucket with the same instrument, table and side.
+#[derive(Clone, Copy)]
+struct Merged {
+    instrument: u32,
+    table: u32,
+    side: i8,
+    quantity: f64,
+    cost: f64,
+    inverse_cost: f64,
+    orders: [f64; 2],
+    leverage: f64,
+    /// The row after it among those of its instrument.
+    next: u32,
+}
+
+impl Merged {
+    fn absorb(&mut self, row: &Self) {
+        self.quantity += row.quantity;
+        self.cost += row.cost;
+        self.inverse_cost += row.inverse_cost;
+        self.orders[0] += row.orders[0];
+        self.orders[1] += row.orders[1];
+        self.leverage = self.leverage.min(row.leverage);
+    }
+}
+
+/// Builds blocks, keeping its scratch from one to the next.
+pub(crate) struct Builder {
+    /// For each instrument, the bucket in which it was seen last and its first row there.
+    seen_instrument: Vec<(u32, u32)>,
+    /// For each asset, the bucket in which it was seen last and its balance there.
+    seen_asset: Vec<(u32, u32)>,
+    stamp: u32,
+    merged: Vec<Merged>,
+    /// First merged row of each instrument, by first appearance.
+    heads: Vec<u32>,
+    /// For each cross row of the account, the row in `merged` that took it.
+    taken: Vec<u32>,
+    /// For each row in `merged`, where it stands in the block.
+    placed: Vec<u32>,
+}
+
+impl Builder {
+    pub(crate) fn new(instruments: usize, assets: usize) -> Self {
+        Self {
+            seen_instrument: vec![(0, 0); instruments],
+            seen_asset: vec![(0, 0); assets],
+            stamp: 0,
+            merged: Vec::new(),
+            heads: Vec::new(),
+            taken: Vec::new(),
+            placed: Vec::new(),
+        }
+    }
+
+    pub(crate) fn build(&mut self, source: &Source<'_>, accounts: Range<usize>) -> Block {
+        let mut block = Block {
+            first_account: accounts.start,
+            bucket_start: vec![0],
+            row_start: vec![0],
+            cash_start: vec![0],
+            ..Block::default()
+        };
+        for account in accounts {
+            let rows = source.positions_by_account.rows(account);
+            if source.indeterminate[account] {
+                block.slot.extend(rows.iter().map(|_| NONE));
+            } else {
+                self.account(&mut block, source, rows, source.balances_by_account.rows(account));
+            }
+            block.bucket_start.push(block.buckets() as u32);
+        }
+        block
+    }
+
+    fn account(&mut self, block: &mut Block, source: &Source<'_>, rows: &[u32], balances: &[u32]) {
+        let first_slot = block.slot.len();
+        self.start_bucket();
+        for row in rows {
+            if source.is_isolated(*row) {
+                self.taken.push(NONE);
+            } else {
+                self.merge(source.merged(*row));
+            }
+        }
+        let cross = self.taken.iter().filter(|taken| **taken != NONE).count();
+        self.place(block, source);
+        let placed = &self.placed;
+        let slot = |taken: &u32| if *taken == NONE { NONE } else { placed[*taken as usize] };
+        block.slot.extend(self.taken.iter().map(slot));
+        if cross + balances.len() > 0 {
+            self.cash(block, source, balances);
+            close_bucket(block, NONE, 0.0, cross);
+        }
+        for (i, row) in rows.iter().enumerate().filter(|(_, row)| source.is_isolated(**row)) {
+            block.slot[first_slot + i] = block.instrument.len() as u32;
+            push(block, source, &source.merged(*row));
+            let margin = source.positions.isolated_margin.as_ref();
+            let margin = margin.and_then(|margin| margin.get(*row as usize)).unwrap_or(0.0);
+            close_bucket(block, *row, margin, 1);
+        }
+    }
+
+    fn start_bucket(&mut self) {
+        self.stamp = self.stamp.wrapping_add(1);
+        if self.stamp == 0 {
+            self.seen_instrument.fill((0, 0));
+            self.seen_asset.fill((0, 0));
+            self.stamp = 1;
+        }
+        self.merged.clear();
+        self.heads.clear();
+        self.taken.clear();
+        self.placed.clear();
+    }
+
+    /// Adds a row to the one that it belongs to, or puts it after the last of its table.
+    fn merge(&mut self, row: Merged) {
+        let new = self.merged.len() as u32;
+        let (stamp, head) = self.seen_instrument[row.instrument as usize];
+        if stamp != self.stamp {
+            self.seen_instrument[row.instrument as usize] = (self.stamp, new);
+            self.heads.push(new);
+            self.merged.push(row);
+            self.taken.push(new);
+            return;
+        }
+        let (mut at, mut after) = (head, NONE);
+        loop {
+            let here = &mut self.merged[at as usize];
+            if here.table == row.table {
+                if here.side == row.side {
+                    here.absorb(&row);
+                    self.taken.push(at);
+                    return;
+                }
+                after = at;
+            } else if after != NONE {
+                break;
+            }
+            if here.next == NONE {
+                break;
+            }
+            at = here.next;
+        }
+        let after = if after == NONE { at } else { after };
+        let next = std::mem::replace(&mut self.merged[after as usize].next, new);
+        self.merged.push(Merged { next, ..row });
+        self.taken.push(new);
+    }
+
+    /// Writes the merged rows to the block, instrument by instrument.
+    fn place(&mut self, block: &mut Block, source: &Source<'_>) {
+        self.placed.resize(self.merged.len(), NONE);
+        for head in &self.heads {
+            let mut at = *head;
+            while at != NONE {
+                let row = &self.merged[at as usize];
+                self.placed[at as usize] = block.instrument.len() as u32;
+                push(block, source, row);
+                at = row.next;
+            }
+        }
+    }
+
+    /// Writes an account's balances to the block, merged by asset.
+    fn cash(&mut self, block: &mut Block, source: &Source<'_>, balances: &[u32]) {
+        for row in balances {
+            let asset = source.asset[*row as usize];
+            let amount = source.amount[*row as usize];
+            let seen = &mut self.seen_asset[asset as usize];
+            if seen.0 == self.stamp {
+                block.amount[seen.1 as usize] += amount;
+            } else {
+                *seen = (self.stamp, block.asset.len() as u32);
+                block.asset.push(asset);
+                block.amount.push(amount);
+            }
+        }
+    }
+}
+
+fn push(block: &mut Block, source: &Source<'_>, row: &Merged) {
+    block.instrument.push(row.instrument);
+    block.quantity.push(row.quantity);
+    block.cost.push(row.cost);
+    block.inverse_cost.push(row.inverse_cost);
+    if source.table.is_some() {
+        block.table.push(row.table);
+    }
+    if source.positions.open_buy.is_some() || source.positions.open_sell.is_some() {
+        block.orders.push(row.orders);
+    }
+    if source.positions.leverage.is_some() {
+        block.leverage.push(row.leverage);
+    }
+}
+
+fn close_bucket(block: &mut Block, isolated_row: u32, isolated_margin: f64, rows: usize) {
+    block.isolated_row.push(isolated_row);
+    block.isolated_margin.push(isolated_margin);
+    block.row_count.push(rows as u32);
+    block.row_start.push(block.instrument.len() as u32);
+    block.cash_start.push(block.asset.len() as u32);
+}

@@ -1,0 +1,375 @@
+//! The book: who holds what, as compressed rows by bucket, in output order.
+//!
+//! Accounts stand in order of first appearance, in blocks of `BLOCK_ACCOUNTS`. A bucket's
+//! rows are merged by instrument, tier table and side: each keeps its quantity and both
+//! entry sums, `sum(q * E)` and `sum(q / E)`, because only the market knows which of the
+//! two a contract needs. `Book::build` makes one; it never changes afterwards.
+
+use crate::block::{Block, Builder, Source};
+use crate::columns::{Fault, Numbers, Reason, Values};
+use crate::error::{Error, Result};
+use crate::keys::{Ids, NONE, Names, number_accounts};
+use crate::{batch, columns};
+
+/// Accounts in a block.
+pub const BLOCK_ACCOUNTS: usize = 1024;
+
+/// The `positions` frame.
+pub struct Positions {
+    /// Whose position it is.
+    pub account: Ids,
+    /// What is held.
+    pub instrument: Ids,
+    /// Contracts, long > 0.
+    pub quantity: Numbers,
+    /// Price of one unit.
+    pub entry_price: Numbers,
+    /// 1 where the row is a bucket of its own; none at all where the column is absent.
+    pub isolated: Option<Values<u8>>,
+    /// Posted to the isolated bucket, settle asset.
+    pub isolated_margin: Option<Numbers>,
+    /// Leverage chosen.
+    pub leverage: Option<Numbers>,
+    /// Tier table instead of the instrument's.
+    pub tier_table: Option<Ids>,
+    /// Contracts in open buy orders.
+    pub open_buy: Option<Numbers>,
+    /// Contracts in open sell orders.
+    pub open_sell: Option<Numbers>,
+}
+
+/// The `balances` frame.
+pub struct Balances {
+    /// Whose balance it is.
+    pub account: Ids,
+    /// What is held.
+    pub asset: Ids,
+    /// Units of the asset, < 0 is debt.
+    pub amount: Numbers,
+}
+
+/// What a book is built from.
+pub struct BookInput {
+    /// Positions, any order.
+    pub positions: Positions,
+    /// Balances, any order.
+    pub balances: Balances,
+    /// Ids of the `accounts` frame.
+    pub accounts: Option<Ids>,
+    /// Ids of the `instruments` frame.
+    pub instruments: Ids,
+}
+
+/// Rows of a frame by account: those of account `a` are `rows[start[a]..start[a + 1]]`.
+pub struct ByAccount {
+    start: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+impl ByAccount {
+    /// The rows of an account, in input order.
+    pub fn rows(&self, account: usize) -> &[u32] {
+        &self.rows[self.start[account] as usize..self.start[account + 1] as usize]
+    }
+
+    /// The rows of an account and of all after it.
+    pub fn rows_from(&self, account: usize) -> &[u32] {
+        &self.rows[self.start[account] as usize..]
+    }
+}
+
+/// Who holds what. See the module.
+pub struct Book {
+    /// Instruments by code.
+    pub instruments: Names,
+    /// Assets of the balances by code.
+    pub assets: Names,
+    /// Tier tables that positions name, by code.
+    pub tables: Names,
+    /// For each account, the frame (positions, balances, accounts) and row of first appearance.
+    pub first: Vec<(u32, u32)>,
+    /// For each account, its row of the accounts frame; `NONE` where it has none.
+    pub account_row: Vec<u32>,
+    /// Bad rows, in order of frame, row and column.
+    pub faults: Vec<Fault>,
+    /// For each account, whether one of its rows is bad.
+    pub indeterminate: Vec<bool>,
+    /// The accounts in blocks.
+    pub blocks: Vec<Block>,
+    /// For each position row, its account, `NONE` where it has none.
+    pub position_account: Vec<u32>,
+    /// For each position row, its instrument, `NONE` where it is null or unlisted.
+    pub position_instrument: Vec<u32>,
+    /// For each balance row, its account, `NONE` where it has none.
+    pub balance_account: Vec<u32>,
+    /// For each balance row, its asset, `NONE` where it is null.
+    pub balance_asset: Vec<u32>,
+    /// Position rows by account.
+    pub by_account: ByAccount,
+    /// The `positions` frame as it came.
+    pub positions: Positions,
+}
+
+impl Book {
+    /// Builds the book, with accounts that have a bad row left out and the rows in `faults`.
+    ///
+    /// # Errors
+    ///
+    /// `Error::Data` where there are 2^32 - 1 rows or more.
+    pub fn build(input: BookInput, threads: usize) -> Result<Self> {
+        let BookInput { positions, balances, accounts, instruments: listed } = input;
+        let none = Ids::integers(Values::new(Vec::new()), None);
+        let frames = [&positions.account, &balances.account, accounts.as_ref().unwrap_or(&none)];
+        let rows: usize = frames.iter().map(|ids| ids.len()).sum();
+        if rows >= NONE as usize {
+            return Err(Error::Data(format!(
+                "positions, balances and accounts hold {rows} rows; a book takes fewer than 2^32 - 1: split it by account"
+            )));
+        }
+        let frames: Vec<&Ids> = frames.into_iter().filter(|ids| !ids.is_empty()).collect();
+        let numbered = number_accounts(&frames, threads);
+        let (row_account, first) = by_frame(&positions, &balances, accounts.as_ref(), numbered);
+        let [position_account, balance_account, account_account] = row_account;
+
+        let mut instruments = Names::default();
+        instruments.find_or_add(&listed);
+        let (mut assets, mut tables) = (Names::default(), Names::default());
+        let position_instrument = instruments.find(&positions.instrument);
+        let balance_asset = assets.find_or_add(&balances.asset);
+        let position_table = positions.tier_table.as_ref().map(|ids| tables.find_or_add(ids));
+
+        let faults =
+            faults(&positions, &balances, accounts.as_ref(), &position_instrument, threads);
+        let mut indeterminate = vec![false; first.len()];
+        for fault in &faults {
+            let account = match fault.frame {
+                "positions" => position_account[fault.row as usize],
+                "balances" => balance_account[fault.row as usize],
+                _ => account_account[fault.row as usize],
+            };
+            if account != NONE {
+                indeterminate[account as usize] = true;
+            }
+        }
+        let mut account_row = vec![NONE; first.len()];
+        for (row, account) in account_account.iter().enumerate() {
+            if *account != NONE {
+                account_row[*account as usize] = row as u32;
+            }
+        }
+        let by_account = group_rows(&position_account, first.len(), threads);
+        let balances_by_account = group_rows(&balance_account, first.len(), threads);
+        let source = Source {
+            positions: &positions,
+            instrument: &position_instrument,
+            table: position_table.as_deref(),
+            amount: balances.amount.values(),
+            asset: &balance_asset,
+            positions_by_account: &by_account,
+            balances_by_account: &balances_by_account,
+            indeterminate: &indeterminate,
+        };
+        let blocks = build_blocks(&source, instruments.len(), assets.len(), threads);
+        Ok(Self {
+            instruments,
+            assets,
+            tables,
+            first,
+            account_row,
+            faults,
+            indeterminate,
+            blocks,
+            position_account,
+            position_instrument,
+            balance_account,
+            balance_asset,
+            by_account,
+            positions,
+        })
+    }
+
+    /// Number of accounts.
+    pub fn accounts(&self) -> usize {
+        self.first.len()
+    }
+
+    /// Number of buckets; indeterminate accounts have none.
+    pub fn buckets(&self) -> usize {
+        self.blocks.iter().map(Block::buckets).sum()
+    }
+
+    /// The block that an account stands in.
+    pub fn block_of(&self, account: usize) -> &Block {
+        &self.blocks[account / BLOCK_ACCOUNTS]
+    }
+}
+
+/// Puts rows and first appearances back to the three frames, the empty ones included.
+fn by_frame(
+    positions: &Positions,
+    balances: &Balances,
+    accounts: Option<&Ids>,
+    numbered: crate::keys::Accounts,
+) -> ([Vec<u32>; 3], Vec<(u32, u32)>) {
+    let filled = [
+        !positions.account.is_empty(),
+        !balances.account.is_empty(),
+        accounts.is_some_and(|ids| !ids.is_empty()),
+    ];
+    let place: Vec<u32> = (0..3).filter(|frame| filled[*frame as usize]).collect();
+    let mut row_account = [Vec::new(), Vec::new(), Vec::new()];
+    for (rows, frame) in numbered.row_account.into_iter().zip(&place) {
+        row_account[*frame as usize] = rows;
+    }
+    let first = numbered.first.into_iter().map(|(frame, row)| (place[frame as usize], row));
+    (row_account, first.collect())
+}
+
+/// Every bad row of the three frames, in order of frame, row and column.
+fn faults(
+    positions: &Positions,
+    balances: &Balances,
+    accounts: Option<&Ids>,
+    position_instrument: &[u32],
+    threads: usize,
+) -> Vec<Fault> {
+    type Check<'a> = Box<dyn Fn() -> Vec<Fault> + Send + 'a>;
+    let numbers = |frame: &'static str, column: &'static str, numbers| -> Check<'_> {
+        let numbers: &Numbers = numbers;
+        Box::new(move || {
+            let fault = |(row, reason)| Fault { frame, column, row, reason };
+            numbers.check().into_iter().map(fault).collect()
+        })
+    };
+    let ids = |frame: &'static str, column: &'static str, ids| -> Check<'_> {
+        let ids: &Ids = ids;
+        Box::new(move || {
+            let null = (0..ids.len()).filter(|row| !ids.is_valid(*row));
+            let fault = |row| Fault { frame, column, row: row as u32, reason: Reason::Null };
+            null.map(fault).collect()
+        })
+    };
+    let mut checks: Vec<Check<'_>> = vec![
+        ids("positions", "account_id", &positions.account),
+        ids("positions", "instrument_id", &positions.instrument),
+        Box::new(|| unlisted(&positions.instrument, position_instrument)),
+        Box::new(|| margin_lacking(positions)),
+        ids("balances", "account_id", &balances.account),
+        ids("balances", "asset_id", &balances.asset),
+        numbers("balances", balances.amount.name, &balances.amount),
+    ];
+    checks.extend(accounts.map(|column| ids("accounts", "account_id", column)));
+    let given = [
+        Some(&positions.quantity),
+        Some(&positions.entry_price),
+        positions.isolated_margin.as_ref(),
+        positions.leverage.as_ref(),
+        positions.open_buy.as_ref(),
+        positions.open_sell.as_ref(),
+    ];
+    checks.extend(given.into_iter().flatten().map(|c| numbers("positions", c.name, c)));
+    let mut faults: Vec<Fault> =
+        batch::map(threads, checks, |check| check()).into_iter().flatten().collect();
+    faults.sort_by_key(|fault| (fault.frame, fault.row, fault.column));
+    faults
+}
+
+fn unlisted(ids: &Ids, codes: &[u32]) -> Vec<Fault> {
+    let missing = |(row, code): &(usize, &u32)| **code == NONE && ids.is_valid(*row);
+    let fault = |(row, _)| Fault {
+        frame: "positions",
+        column: "instrument_id",
+        row: row as u32,
+        reason: Reason::UnlistedInstrument,
+    };
+    codes.iter().enumerate().filter(missing).map(fault).collect()
+}
+
+/// Isolated rows without the margin that they must state.
+fn margin_lacking(positions: &Positions) -> Vec<Fault> {
+    let Some(isolated) = &positions.isolated else {
+        return Vec::new();
+    };
+    let given =
+        |row| positions.isolated_margin.as_ref().is_some_and(|margin| margin.get(row).is_some());
+    let lacking = isolated.iter().enumerate().filter(|(row, mode)| **mode == 1 && !given(*row));
+    let fault = |(row, _)| Fault {
+        frame: "positions",
+        column: "isolated_margin",
+        row: row as u32,
+        reason: columns::Reason::Null,
+    };
+    lacking.map(fault).collect()
+}
+
+/// Groups rows by account, keeping their order. Rows without an account are left out.
+fn group_rows(row_account: &[u32], accounts: usize, threads: usize) -> ByAccount {
+    let ranges = batch::ranges(accounts, threads);
+    let inside = |range: &std::ops::Range<usize>| {
+        let (low, width) = (range.start as u32, range.len() as u32);
+        move |account: u32| {
+            let local = account.wrapping_sub(low);
+            (local < width).then_some(local as usize)
+        }
+    };
+    let counts = batch::map(threads, ranges.clone(), |range| {
+        let local = inside(&range);
+        let mut counts = vec![0u32; range.len()];
+        row_account.iter().filter_map(|account| local(*account)).for_each(|a| counts[a] += 1);
+        counts
+    });
+    let mut start = Vec::with_capacity(accounts + 1);
+    let mut at = 0;
+    start.push(at);
+    start.extend(counts.into_iter().flatten().map(|count| {
+        at += count;
+        at
+    }));
+    let mut rows = vec![0u32; at as usize];
+    let mut rest = rows.as_mut_slice();
+    let mut tasks = Vec::new();
+    for range in ranges {
+        let length = start[range.end] - start[range.start];
+        let (head, tail) = rest.split_at_mut(length as usize);
+        tasks.push((range, head));
+        rest = tail;
+    }
+    batch::map(threads, tasks, |(range, target)| {
+        let local = inside(&range);
+        let base = start[range.start];
+        let mut next: Vec<u32> = start[range.clone()].iter().map(|s| s - base).collect();
+        for (row, account) in row_account.iter().enumerate() {
+            if let Some(account) = local(*account) {
+                target[next[account] as usize] = row as u32;
+                next[account] += 1;
+            }
+        }
+    });
+    ByAccount { start, rows }
+}
+
+fn build_blocks(
+    source: &Source<'_>,
+    instruments: usize,
+    assets: usize,
+    threads: usize,
+) -> Vec<Block> {
+    let accounts = source.indeterminate.len();
+    let blocks = accounts.div_ceil(BLOCK_ACCOUNTS);
+    let pieces = batch::ranges(blocks, 4 * threads);
+    let built = batch::map(threads, pieces, |piece| {
+        let mut builder = Builder::new(instruments, assets);
+        let build = |block: usize| {
+            let first = block * BLOCK_ACCOUNTS;
+            builder.build(source, first..(first + BLOCK_ACCOUNTS).min(accounts))
+        };
+        piece.map(build).collect::<Vec<Block>>()
+    });
+    let mut blocks: Vec<Block> = built.into_iter().flatten().collect();
+    let mut first_bucket = 0;
+    for block in &mut blocks {
+        block.first_bucket = first_bucket;
+        first_bucket += block.buckets();
+    }
+    blocks
+}

@@ -1,0 +1,182 @@
+//! Exact sums of `f64`: the correctly rounded total, whatever the order or the partition.
+//!
+//! `ExactSum` is a fixed-point number wide enough for every finite `f64`, kept in limbs of
+//! 32 bits inside `i64`, so that carries can wait. After R. M. Neal, "Fast exact summation
+//! using small and large superaccumulators", arXiv:1505.05571 (2015).
+
+const LIMB_BITS: u32 = 32;
+/// The lowest bit of a finite `f64` is 2^-1074; this many limbs reach past 2^1023 by 64 bits.
+const LIMBS: usize = 69;
+/// Additions before carries have to move: each adds less than 2^32 to a limb of 63 bits.
+const CARRY_EVERY: u32 = 1 << 29;
+
+/// A running sum without rounding.
+#[derive(Clone, Debug)]
+pub struct ExactSum {
+    limbs: [i64; LIMBS],
+    pending: u32,
+}
+
+impl Default for ExactSum {
+    fn default() -> Self {
+        Self { limbs: [0; LIMBS], pending: 0 }
+    }
+}
+
+impl ExactSum {
+    /// Adds a finite value.
+    #[inline]
+    pub fn add(&mut self, value: f64) {
+        debug_assert!(value.is_finite());
+        if value == 0.0 {
+            return;
+        }
+        let bits = value.to_bits();
+        let exponent = (bits >> 52 & 0x7ff) as u32;
+        let fraction = bits & ((1 << 52) - 1);
+        // value = mantissa * 2^(shift - 1074)
+        let (mantissa, shift) =
+            if exponent == 0 { (fraction, 0) } else { (fraction | 1 << 52, exponent - 1) };
+        let limb = (shift / LIMB_BITS) as usize;
+        let wide = u128::from(mantissa) << (shift % LIMB_BITS);
+        let sign = if bits >> 63 == 1 { -1 } else { 1 };
+        self.limbs[limb] += sign * (wide as u32 as i64);
+        self.limbs[limb + 1] += sign * ((wide >> 32) as u32 as i64);
+        self.limbs[limb + 2] += sign * ((wide >> 64) as u32 as i64);
+        self.pending += 1;
+        if self.pending == CARRY_EVERY {
+            self.carry();
+        }
+    }
+
+    /// Adds another sum.
+    pub fn merge(&mut self, other: &Self) {
+        let mut other = other.clone();
+        other.carry();
+        self.carry();
+        for (mine, theirs) in self.limbs.iter_mut().zip(other.limbs) {
+            *mine += theirs;
+        }
+        self.carry();
+    }
+
+    /// The sum, rounded once to the nearest `f64`, ties to even.
+    pub fn round(&self) -> f64 {
+        let mut exact = self.clone();
+        exact.carry();
+        let negative = exact.limbs.iter().rev().find(|limb| **limb != 0).is_some_and(|l| *l < 0);
+        if negative {
+            exact.limbs.iter_mut().for_each(|limb| *limb = -*limb);
+            exact.carry();
+        }
+        let size = round_limbs(&exact.limbs);
+        if negative { -size } else { size }
+    }
+
+    /// Moves carries up, so that every limb but the last lies in [0, 2^32).
+    fn carry(&mut self) {
+        let mut carry = 0;
+        for limb in &mut self.limbs[..LIMBS - 1] {
+            let sum = *limb + carry;
+            carry = sum >> LIMB_BITS;
+            *limb = sum & 0xffff_ffff;
+        }
+        self.limbs[LIMBS - 1] += carry;
+        self.pending = 0;
+    }
+}
+
+/// Rounds a sum that is not negative and has no carries left.
+fn round_limbs(limbs: &[i64; LIMBS]) -> f64 {
+    let Some(top) = limbs.iter().rposition(|limb| *limb != 0) else {
+        return 0.0;
+    };
+    let at = |i: Option<usize>| i.map_or(0, |i| limbs[i] as u128);
+    // Three limbs hold the leading 65 bits or more; the rest only says whether it is exact.
+    let leading = at(Some(top)) << 64 | at(top.checked_sub(1)) << 32 | at(top.checked_sub(2));
+    let rest = limbs[..top.saturating_sub(2)].iter().any(|limb| *limb != 0);
+    let exponent = (top as i32 - 2) * LIMB_BITS as i32 - 1074;
+    // The value is (leading + [0, 1)) * 2^exponent. A subnormal keeps fewer bits.
+    let width = 128 - leading.leading_zeros() as i32;
+    let drop = (width - 53).max(-1074 - exponent).max(0) as u32;
+    let kept = (leading >> drop) as u64;
+    let half = drop > 0 && leading >> (drop - 1) & 1 == 1;
+    let below = rest || (drop > 1 && leading & ((1 << (drop - 1)) - 1) != 0);
+    let up = half && (below || kept & 1 == 1);
+    scale(kept + u64::from(up), exponent + drop as i32)
+}
+
+/// `mantissa * 2^exponent`, for a mantissa of at most 53 bits (or 2^53) that fits exactly.
+fn scale(mantissa: u64, exponent: i32) -> f64 {
+    let mut value = mantissa as f64;
+    let mut left = exponent;
+    while left > 0 {
+        let step = left.min(1000);
+        value *= f64::from_bits(((step + 1023) as u64) << 52);
+        left -= step;
+    }
+    while left < 0 {
+        let step = (-left).min(1000);
+        value *= f64::from_bits(((1023 - step) as u64) << 52);
+        left += step;
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum(values: &[f64]) -> f64 {
+        let mut exact = ExactSum::default();
+        values.iter().for_each(|v| exact.add(*v));
+        exact.round()
+    }
+
+    #[test]
+    fn cancellation_loses_nothing() {
+        assert_eq!(sum(&[1e300, 1.0, -1e300]), 1.0);
+        assert_eq!(sum(&[1e18, 1e-300, -1e18]), 1e-300);
+        assert_eq!(sum(&[0.1, 0.2, -0.3]), 2.7755575615628914e-17);
+        assert_eq!(sum(&[]), 0.0);
+        assert_eq!(sum(&[-5.0, 2.0]), -3.0);
+    }
+
+    #[test]
+    fn one_value_comes_back_as_it_is() {
+        for value in [5e-324, -5e-324, 2.2250738585072014e-308, f64::MAX, -f64::MIN_POSITIVE, 0.1] {
+            assert_eq!(sum(&[value]), value);
+        }
+        assert_eq!(sum(&[5e-324, 5e-324]), 1e-323);
+    }
+
+    #[test]
+    fn ties_go_to_even() {
+        let one = 1.0_f64;
+        let half_ulp = f64::EPSILON / 2.0;
+        assert_eq!(sum(&[one, half_ulp]), 1.0);
+        assert_eq!(sum(&[one + f64::EPSILON, half_ulp]), 1.0 + 2.0 * f64::EPSILON);
+        assert_eq!(sum(&[one, half_ulp, 1e-200]), 1.0 + f64::EPSILON);
+    }
+
+    #[test]
+    fn parts_in_any_order_make_the_same_sum() {
+        let values: Vec<f64> =
+            (0..1000).map(|i| (f64::from(i) - 500.3) * 10f64.powi(i % 37 - 18)).collect();
+        let whole = sum(&values);
+        for cut in [1, 7, 500] {
+            let mut parts: Vec<ExactSum> = values
+                .chunks(cut)
+                .map(|part| {
+                    let mut exact = ExactSum::default();
+                    part.iter().for_each(|v| exact.add(*v));
+                    exact
+                })
+                .collect();
+            parts.reverse();
+            let mut total = ExactSum::default();
+            parts.iter().for_each(|part| total.merge(part));
+            assert_eq!(total.round().to_bits(), whole.to_bits());
+        }
+    }
+}

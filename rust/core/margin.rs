@@ -1,0 +1,385 @@
+//! Margin of one bucket and of one account.
+//!
+//! `bucket_margin` is the kernel: what a bucket is worth, what it must hold, and whether it
+//! is past the line. It has no error path and allocates nothing. It adds in stored order, so
+//! the bits depend on the bucket alone.
+
+use crate::block::Bucket;
+use crate::keys::NONE;
+use crate::marks::{Mark, Marks};
+use crate::rules::{Initial, Rules};
+use crate::tiers::tier_at;
+
+/// How an account stands, from best to worst.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Status {
+    /// Holds no quantity and owes nothing.
+    #[default]
+    Flat,
+    /// Covers what it must hold to open more.
+    Healthy,
+    /// Covers maintenance, not initial margin.
+    BelowInitial,
+    /// The trigger holds.
+    Liquidation,
+    /// Equity is below 0.
+    Bankrupt,
+    /// One of its rows was rejected: nothing is known.
+    Indeterminate,
+}
+
+/// What a bucket or an account is worth and what it must hold, valuation asset.
+#[derive(Clone, Copy, Debug)]
+pub struct Margin {
+    /// What it is worth: balances at full price and unrealised profit.
+    pub equity: f64,
+    /// The same after weights: what is held against the requirement.
+    pub margin_balance: f64,
+    /// Balances above 0 at full price.
+    pub collateral_value: f64,
+    /// Balances below 0 at full price, as a positive number.
+    pub debt_value: f64,
+    /// Value of positions at the mark minus at entry.
+    pub unrealized_pnl: f64,
+    /// Sizes that are margined, at the mark.
+    pub gross_notional: f64,
+    /// Signed notionals.
+    pub net_notional: f64,
+    /// What must be held to open.
+    pub initial_margin: f64,
+    /// What must be held to keep.
+    pub maintenance_margin: f64,
+    /// `margin_balance - level * maintenance_margin`.
+    pub margin_buffer: f64,
+    /// `max(0, initial balance - initial_margin)`.
+    pub free_collateral: f64,
+    /// `max(0, -equity)`.
+    pub bad_debt: f64,
+    /// Collateral at maintenance weights.
+    pub weighted_collateral: f64,
+    /// `maintenance_margin / margin_balance` of the worst bucket; +inf where the balance is gone.
+    pub margin_ratio: f64,
+    /// `margin_balance / maintenance_margin` of the worst bucket; +inf where nothing is required.
+    pub margin_level: f64,
+    /// How it stands; of an account, its worst bucket.
+    pub status: Status,
+    /// Whether the trigger holds; of an account, in any bucket.
+    pub is_liquidatable: bool,
+    /// Input position rows, those of quantity 0 too.
+    pub positions: u32,
+}
+
+impl Default for Margin {
+    fn default() -> Self {
+        Self {
+            equity: 0.0,
+            margin_balance: 0.0,
+            collateral_value: 0.0,
+            debt_value: 0.0,
+            unrealized_pnl: 0.0,
+            gross_notional: 0.0,
+            net_notional: 0.0,
+            initial_margin: 0.0,
+            maintenance_margin: 0.0,
+            margin_buffer: 0.0,
+            free_collateral: 0.0,
+            bad_debt: 0.0,
+            weighted_collateral: 0.0,
+            margin_ratio: 0.0,
+            margin_level: f64::INFINITY,
+            status: Status::Flat,
+            is_liquidatable: false,
+            positions: 0,
+        }
+    }
+}
+
+impl Margin {
+    /// Adds a bucket: money is summed, and the worst bucket speaks for the account.
+    ///
+    /// The worst bucket has the highest status, then the lowest margin level, then is first.
+    pub fn add(&mut self, bucket: &Self) {
+        self.equity += bucket.equity;
+        self.margin_balance += bucket.margin_balance;
+        self.collateral_value += bucket.collateral_value;
+        self.debt_value += bucket.debt_value;
+        self.unrealized_pnl += bucket.unrealized_pnl;
+        self.gross_notional += bucket.gross_notional;
+        self.net_notional += bucket.net_notional;
+        self.initial_margin += bucket.initial_margin;
+        self.maintenance_margin += bucket.maintenance_margin;
+        self.margin_buffer += bucket.margin_buffer;
+        self.free_collateral += bucket.free_collateral;
+        self.bad_debt += bucket.bad_debt;
+        self.weighted_collateral += bucket.weighted_collateral;
+        self.is_liquidatable |= bucket.is_liquidatable;
+        self.positions += bucket.positions;
+        let worse = bucket.status > self.status
+            || (bucket.status == self.status && bucket.margin_level < self.margin_level);
+        if worse {
+            self.status = bucket.status;
+            self.margin_ratio = bucket.margin_ratio;
+            self.margin_level = bucket.margin_level;
+        }
+    }
+
+    /// Whether every figure is a number: false where money overflowed.
+    pub fn is_finite(&self) -> bool {
+        let money = self.equity.abs()
+            + self.margin_balance.abs()
+            + self.collateral_value
+            + self.debt_value
+            + self.gross_notional
+            + self.initial_margin
+            + self.margin_buffer.abs();
+        money.is_finite()
+    }
+}
+
+/// One instrument of a bucket, all its rows together, settle asset.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Holding {
+    /// Profit of all rows.
+    pub profit: f64,
+    /// Sizes that are margined.
+    pub gross_notional: f64,
+    /// Signed notional.
+    pub net_notional: f64,
+    /// Maintenance requirement.
+    pub maintenance: f64,
+    /// Initial requirement.
+    pub initial: f64,
+    /// Whether a row has a quantity other than 0.
+    pub is_open: bool,
+}
+
+/// Rows of one instrument and tier table in a bucket: one size.
+#[derive(Clone, Copy, Debug)]
+pub struct Side {
+    /// Net contracts.
+    pub quantity: f64,
+    /// Contracts to buy and to sell.
+    pub orders: [f64; 2],
+    /// Smallest leverage, +inf for none.
+    pub leverage: f64,
+    /// Contracts without their sign.
+    pub gross: f64,
+    /// Code of the tier table.
+    pub tiers: u32,
+}
+
+impl Side {
+    /// Sums merged rows of one instrument and table.
+    #[inline]
+    pub fn sum(bucket: &Bucket<'_>, rows: std::ops::Range<usize>, tiers: u32) -> Self {
+        let mut side =
+            Self { quantity: 0.0, orders: [0.0; 2], leverage: f64::INFINITY, gross: 0.0, tiers };
+        for row in rows {
+            let [buy, sell] = bucket.orders_of(row);
+            side.quantity += bucket.quantity[row];
+            side.gross += bucket.quantity[row].abs();
+            side.orders[0] += buy;
+            side.orders[1] += sell;
+            side.leverage = side.leverage.min(bucket.leverage_of(row));
+        }
+        side
+    }
+
+    /// Contracts if the worse of its orders were filled: `max(|Q + buy|, |Q - sell|)`.
+    #[inline]
+    pub fn worst_fill(&self) -> f64 {
+        (self.quantity + self.orders[0]).abs().max((self.quantity - self.orders[1]).abs())
+    }
+
+    /// Tier and maintenance requirement, settle asset.
+    #[inline]
+    pub fn maintenance(&self, mark: &Mark, rules: &Rules) -> (usize, f64) {
+        let size = self.quantity.abs() * mark.value;
+        let table = rules.tiers.table(self.tiers);
+        let tier = tier_at(table, size);
+        (tier, table[tier].maintenance.at(size))
+    }
+
+    /// Initial requirement at the worst fill of its orders, settle asset.
+    #[inline]
+    pub fn initial(&self, mark: &Mark, rules: &Rules) -> f64 {
+        let size = self.worst_fill() * mark.value;
+        let by_tier = || {
+            let table = rules.tiers.table(self.tiers);
+            table[tier_at(table, size)].initial.at(size)
+        };
+        match rules.conventions.initial {
+            Initial::Tier => by_tier(),
+            _ if self.leverage == f64::INFINITY => by_tier(),
+            Initial::Leverage => size / self.leverage,
+            Initial::Larger => by_tier().max(size / self.leverage),
+        }
+    }
+}
+
+/// Sums the rows `rows` of one instrument.
+#[inline]
+pub fn holding(
+    bucket: &Bucket<'_>,
+    rows: std::ops::Range<usize>,
+    marks: &Marks,
+    rules: &Rules,
+) -> Holding {
+    let mark = &marks.instruments[bucket.instrument[rows.start] as usize];
+    let mut holding = Holding::default();
+    let mut row = rows.start;
+    while row < rows.end {
+        let end = bucket.side_end(row, rows.end);
+        let side = Side::sum(bucket, row..end, marks.tiers(mark, bucket.table_of(row)));
+        for row in row..end {
+            let cost = mark.cost(bucket.cost[row], bucket.inverse_cost[row]);
+            holding.profit += mark.profit(bucket.quantity[row], cost);
+        }
+        holding.is_open |= side.gross > 0.0;
+        holding.gross_notional += side.quantity.abs() * mark.value;
+        holding.net_notional += side.quantity * mark.value;
+        holding.maintenance += side.maintenance(mark, rules).1;
+        holding.initial += side.initial(mark, rules);
+        row = end;
+    }
+    holding
+}
+
+/// What is owned and owed before positions.
+#[derive(Clone, Copy, Debug, Default)]
+struct Collateral {
+    value: f64,
+    debt: f64,
+    weighted_maintenance: f64,
+    weighted_initial: f64,
+    liability: f64,
+    borrow_maintenance: f64,
+    borrow_initial: f64,
+}
+
+impl Collateral {
+    /// Adds balances: values above 0 are weighted by slice, debts by the liability weight.
+    fn add_balances(&mut self, bucket: &Bucket<'_>, marks: &Marks, rules: &Rules) {
+        for (asset, amount) in bucket.asset.iter().zip(bucket.amount) {
+            let mark = &marks.assets[*asset as usize];
+            let table = rules.weights.table(mark.weights);
+            let value = amount * mark.price;
+            if value >= 0.0 {
+                let (maintenance, initial) = table.weigh(value);
+                self.value += value;
+                self.weighted_maintenance += maintenance;
+                self.weighted_initial += initial;
+            } else {
+                self.debt -= value;
+                self.liability -= value * table.liability_weight;
+                self.borrow_maintenance -= value * table.borrow_maintenance_rate;
+                self.borrow_initial -= value * table.borrow_initial_rate;
+            }
+        }
+    }
+
+    /// Adds what is posted to an isolated bucket: at full price, debt at weight 1.
+    fn add_posted(&mut self, margin: f64, mark: &Mark, rules: &Rules) {
+        let value = margin * mark.settle_price;
+        if value >= 0.0 {
+            self.value += value;
+            self.weighted_maintenance += value;
+            self.weighted_initial += value;
+        } else {
+            self.debt -= value;
+            self.liability -= value;
+            if mark.settle_weights != NONE {
+                let table = rules.weights.table(mark.settle_weights);
+                self.borrow_maintenance -= value * table.borrow_maintenance_rate;
+                self.borrow_initial -= value * table.borrow_initial_rate;
+            }
+        }
+    }
+}
+
+/// Returns what a bucket is worth and what it must hold.
+///
+/// Every code in the bucket must be priced and have its tables (`Marks::lacking`,
+/// `Marks::check_tables`).
+///
+/// # Example
+///
+/// Long 2 at 100, now at 90, with 15 in cash: equity is `15 + 2 * (90 - 100) = -5`. A whole
+/// example from frames to figures stands at `sweep::Sweep`.
+pub fn bucket_margin(bucket: &Bucket<'_>, marks: &Marks, rules: &Rules) -> Margin {
+    let mut collateral = Collateral::default();
+    if let Some(margin) = bucket.isolated_margin {
+        collateral.add_posted(margin, &marks.instruments[bucket.instrument[0] as usize], rules);
+    }
+    collateral.add_balances(bucket, marks, rules);
+    let mut margin = Margin { positions: bucket.rows, ..Margin::default() };
+    let (mut counted, mut is_open) = (0.0, false);
+    let mut row = 0;
+    while row < bucket.instrument.len() {
+        let end = bucket.instrument_end(row);
+        let settle_price = marks.instruments[bucket.instrument[row] as usize].settle_price;
+        let held = holding(bucket, row..end, marks, rules);
+        let profit = held.profit * settle_price;
+        margin.unrealized_pnl += profit;
+        counted += rules.conventions.counted(profit);
+        margin.gross_notional += held.gross_notional * settle_price;
+        margin.net_notional += held.net_notional * settle_price;
+        margin.maintenance_margin += held.maintenance * settle_price;
+        margin.initial_margin += held.initial * settle_price;
+        is_open |= held.is_open;
+        row = end;
+    }
+    let is_flat = !is_open && collateral.debt == 0.0;
+    conclude(&mut margin, &collateral, counted, is_flat, rules);
+    margin
+}
+
+/// The number where it is above 0, else +0.
+#[inline]
+fn above_zero(value: f64) -> f64 {
+    if value > 0.0 { value } else { 0.0 }
+}
+
+/// Brings balances and positions together and decides where the bucket stands.
+fn conclude(
+    margin: &mut Margin,
+    collateral: &Collateral,
+    counted: f64,
+    is_flat: bool,
+    rules: &Rules,
+) {
+    margin.collateral_value = collateral.value;
+    margin.debt_value = collateral.debt;
+    margin.weighted_collateral = collateral.weighted_maintenance;
+    margin.equity = collateral.value - collateral.debt + margin.unrealized_pnl;
+    margin.margin_balance = collateral.weighted_maintenance - collateral.liability + counted;
+    margin.maintenance_margin += collateral.borrow_maintenance;
+    margin.initial_margin += collateral.borrow_initial;
+    let initial_balance = collateral.weighted_initial - collateral.liability + counted;
+    margin.margin_buffer =
+        margin.margin_balance - rules.conventions.level * margin.maintenance_margin;
+    margin.free_collateral = above_zero(initial_balance - margin.initial_margin);
+    margin.bad_debt = above_zero(-margin.equity);
+    margin.is_liquidatable =
+        !is_flat && rules.conventions.is_past(margin.margin_balance, margin.maintenance_margin);
+    margin.status = if is_flat {
+        Status::Flat
+    } else if margin.equity < 0.0 {
+        Status::Bankrupt
+    } else if margin.is_liquidatable {
+        Status::Liquidation
+    } else if initial_balance < margin.initial_margin {
+        Status::BelowInitial
+    } else {
+        Status::Healthy
+    };
+    if margin.maintenance_margin > 0.0 {
+        margin.margin_level = margin.margin_balance / margin.maintenance_margin;
+        margin.margin_ratio = if margin.margin_balance > 0.0 {
+            margin.maintenance_margin / margin.margin_balance
+        } else {
+            f64::INFINITY
+        };
+    }
+}

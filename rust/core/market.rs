@@ -1,0 +1,149 @@
+//! The market: what contracts are, and what they and the assets are worth.
+//!
+//! `Market::build` takes the `instruments` and `assets` frames. A market knows nothing of a
+//! book; `marks` brings the two together.
+
+use crate::columns::{Fault, Numbers, Reason};
+use crate::keys::{Ids, NONE, Names};
+
+/// The `instruments` frame.
+pub struct Instruments {
+    /// The contract.
+    pub instrument: Ids,
+    /// Whether it is inverse: notional and profit in units of 1 / price.
+    pub inverse: Vec<bool>,
+    /// Asset that profit is paid in.
+    pub settle_asset: Ids,
+    /// Price of one unit.
+    pub mark_price: Numbers,
+    /// Units a contract.
+    pub contract_size: Numbers,
+    /// Tier table; the instrument's own name where null or absent.
+    pub tier_table: Option<Ids>,
+    /// Columns that enter no figure, checked all the same.
+    pub others: Vec<Numbers>,
+}
+
+/// The `assets` frame.
+pub struct Assets {
+    /// The asset.
+    pub asset: Ids,
+    /// Price in the valuation asset.
+    pub price: Numbers,
+    /// Weight table; the asset's own name where null or absent.
+    pub weight_table: Option<Ids>,
+}
+
+/// Terms and mark of an instrument.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    /// Whether it is inverse.
+    pub inverse: bool,
+    /// Price of one unit.
+    pub mark_price: f64,
+    /// Units a contract.
+    pub contract_size: f64,
+    /// Code of the settle asset in the market, `NONE` where it is not listed.
+    pub settle_asset: u32,
+    /// Name of the settle asset.
+    pub settle_name: String,
+    /// Name of the tier table.
+    pub tier_table: String,
+}
+
+/// Price of an asset.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Price {
+    /// In the valuation asset.
+    pub price: f64,
+    /// Name of the weight table.
+    pub weight_table: String,
+}
+
+/// Contract terms, marks and asset prices. See the module.
+pub struct Market {
+    /// Instruments by code.
+    pub instruments: Names,
+    /// Terms by instrument code.
+    pub terms: Vec<Terms>,
+    /// Assets by code.
+    pub assets: Names,
+    /// Prices by asset code.
+    pub prices: Vec<Price>,
+}
+
+impl Market {
+    /// Builds a market, or returns every bad value of the two frames.
+    ///
+    /// Ids must be distinct within their frame.
+    ///
+    /// # Errors
+    ///
+    /// The faults, in order of frame, row and column.
+    pub fn build(instruments: &Instruments, assets: &Assets) -> Result<Self, Vec<Fault>> {
+        let faults = faults(instruments, assets);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let mut asset_names = Names::default();
+        asset_names.find_or_add(&assets.asset);
+        let settle = asset_names.find(&instruments.settle_asset);
+        let mut instrument_names = Names::default();
+        instrument_names.find_or_add(&instruments.instrument);
+        let name = |ids: &Option<Ids>, row: usize, own: &str| {
+            ids.as_ref().and_then(|ids| ids.text(row)).unwrap_or_else(|| own.to_owned())
+        };
+        let terms = instrument_names.texts().iter().enumerate().map(|(row, own)| Terms {
+            inverse: instruments.inverse[row],
+            mark_price: instruments.mark_price.values()[row],
+            contract_size: instruments.contract_size.values()[row],
+            settle_asset: settle[row],
+            settle_name: instruments.settle_asset.text(row).unwrap_or_default(),
+            tier_table: name(&instruments.tier_table, row, own),
+        });
+        let terms = terms.collect();
+        let prices = asset_names.texts().iter().enumerate().map(|(row, own)| Price {
+            price: assets.price.values()[row],
+            weight_table: name(&assets.weight_table, row, own),
+        });
+        let prices = prices.collect();
+        Ok(Self { instruments: instrument_names, terms, assets: asset_names, prices })
+    }
+
+    /// The terms of the instrument with this name.
+    pub fn terms_of(&self, name: &str) -> Option<&Terms> {
+        self.instruments.code(name).map(|code| &self.terms[code as usize])
+    }
+
+    /// The price of the asset with this code; None for `NONE`.
+    pub fn price_of(&self, code: u32) -> Option<&Price> {
+        (code != NONE).then(|| &self.prices[code as usize])
+    }
+}
+
+fn faults(instruments: &Instruments, assets: &Assets) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut ids = |frame, column, ids: &Ids| {
+        let null = (0..ids.len()).filter(|row| !ids.is_valid(*row));
+        faults.extend(null.map(|row| Fault {
+            frame,
+            column,
+            row: row as u32,
+            reason: Reason::Null,
+        }));
+    };
+    ids("assets", "asset_id", &assets.asset);
+    ids("instruments", "instrument_id", &instruments.instrument);
+    ids("instruments", "settle_asset", &instruments.settle_asset);
+    let mut numbers = |frame, numbers: &Numbers| {
+        let column = numbers.name;
+        let bad = numbers.check().into_iter();
+        faults.extend(bad.map(|(row, reason)| Fault { frame, column, row, reason }));
+    };
+    numbers("assets", &assets.price);
+    numbers("instruments", &instruments.mark_price);
+    numbers("instruments", &instruments.contract_size);
+    instruments.others.iter().for_each(|column| numbers("instruments", column));
+    faults.sort_by_key(|fault| (fault.frame, fault.row, fault.column));
+    faults
+}

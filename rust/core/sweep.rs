@@ -1,0 +1,225 @@
+//! A sweep: one book against one market under one ruleset.
+//!
+//! `Sweep::run` prices the book, finds the rows that cannot be priced, and puts the kernel
+//! over all accounts, block by block. Buckets are computed again when they are asked for:
+//! the kernel gives the same bits each time.
+
+use crate::batch;
+use crate::block::Block;
+use crate::book::Book;
+use crate::columns::{Fault, Reason};
+use crate::error::Result;
+use crate::keys::NONE;
+use crate::margin::{Margin, bucket_margin};
+use crate::market::Market;
+use crate::marks::Marks;
+use crate::results::{MarginColumns, Part};
+use crate::rules::Rules;
+use crate::totals::{Rounded, Totals};
+
+/// The margin of every account of a book. See the module.
+pub struct Sweep {
+    /// The book's marks under the market and the ruleset.
+    pub marks: Marks,
+    /// For each account, whether nothing can be said of it.
+    pub indeterminate: Vec<bool>,
+    /// Rows that this sweep refused, in order of frame, row and column.
+    pub faults: Vec<Fault>,
+    /// One row per account.
+    pub accounts: MarginColumns,
+    /// Sums over the exchange.
+    pub totals: Rounded,
+}
+
+impl Sweep {
+    /// Sweeps `book`. With `quarantine`, accounts with a row that cannot be priced become
+    /// indeterminate; without, such rows end the sweep: `faults` holds them, no figures.
+    ///
+    /// # Errors
+    ///
+    /// `Error::Rules` where a determinate account asks for a table that the rules lack.
+    pub fn run(
+        book: &Book,
+        market: &Market,
+        rules: &Rules,
+        quarantine: bool,
+        threads: usize,
+    ) -> Result<Self> {
+        let marks = Marks::build(book, market, rules);
+        let mut faults = marks.lacking(book, market);
+        let mut indeterminate = book.indeterminate.clone();
+        mark_accounts(book, &faults, &mut indeterminate);
+        if !quarantine && !faults.is_empty() {
+            let (accounts, totals) = (MarginColumns::new(0), Totals::default().round());
+            return Ok(Self { marks, indeterminate, faults, accounts, totals });
+        }
+        marks.check_tables(book, market, &indeterminate)?;
+        let (mut accounts, mut totals, overflown) =
+            sweep_accounts(book, &marks, rules, &indeterminate, threads);
+        if !overflown.is_empty() {
+            faults.extend(overflow_faults(book, &marks, &overflown));
+            faults.sort_by_key(|fault| (fault.frame, fault.row, fault.column));
+            overflown.iter().for_each(|account| indeterminate[*account] = true);
+            (accounts, totals, _) = sweep_accounts(book, &marks, rules, &indeterminate, threads);
+        }
+        Ok(Self { marks, indeterminate, faults, accounts, totals: totals.round() })
+    }
+
+    /// One row per bucket: its account, its number in the book, and its margin.
+    pub fn buckets(&self, book: &Book, rules: &Rules, threads: usize) -> Buckets {
+        let shown =
+            |block: &Block, account: &usize| !self.indeterminate[block.first_account + account];
+        let count = |block: &Block| {
+            let accounts = (0..block.accounts()).filter(|account| shown(block, account));
+            accounts.map(|account| block.buckets_of(account).len()).sum::<usize>()
+        };
+        let counts: Vec<usize> = book.blocks.iter().map(count).collect();
+        let mut margins = MarginColumns::new(counts.iter().sum());
+        let tasks = book.blocks.iter().zip(margins.parts(counts.into_iter())).collect();
+        let numbers = batch::map(threads, tasks, |(block, mut part): (&Block, Part<'_>)| {
+            let mut numbers = Vec::new();
+            for account in (0..block.accounts()).filter(|account| shown(block, account)) {
+                for bucket in block.buckets_of(account) {
+                    let margin = bucket_margin(&block.bucket(bucket), &self.marks, rules);
+                    part.write(numbers.len(), &margin);
+                    let number = (block.first_bucket + bucket) as u32;
+                    numbers.push(((block.first_account + account) as u32, number));
+                }
+            }
+            numbers
+        });
+        let (account, bucket) = numbers.into_iter().flatten().unzip();
+        Buckets { account, bucket, margins }
+    }
+}
+
+/// One row per bucket.
+pub struct Buckets {
+    /// Its account.
+    pub account: Vec<u32>,
+    /// Its number in the book, as `Labels` counts.
+    pub bucket: Vec<u32>,
+    /// Its margin.
+    pub margins: MarginColumns,
+}
+
+/// The margin of an account of a block, each bucket shown to `each` on the way.
+#[inline]
+fn account_margin(
+    block: &Block,
+    account: usize,
+    marks: &Marks,
+    rules: &Rules,
+    mut each: impl FnMut(&Margin),
+) -> Margin {
+    let mut buckets = block.buckets_of(account);
+    let Some(first) = buckets.next() else {
+        return Margin::default();
+    };
+    let mut margin = bucket_margin(&block.bucket(first), marks, rules);
+    each(&margin);
+    for bucket in buckets {
+        let bucket = bucket_margin(&block.bucket(bucket), marks, rules);
+        each(&bucket);
+        margin.add(&bucket);
+    }
+    margin
+}
+
+/// Account columns, totals, and the accounts whose money overflowed.
+fn sweep_accounts(
+    book: &Book,
+    marks: &Marks,
+    rules: &Rules,
+    indeterminate: &[bool],
+    threads: usize,
+) -> (MarginColumns, Totals, Vec<usize>) {
+    let mut columns = MarginColumns::new(book.accounts());
+    let parts = columns.parts(book.blocks.iter().map(Block::accounts));
+    let blocks: Vec<(&Block, Part<'_>)> = book.blocks.iter().zip(parts).collect();
+    let runs = group(blocks, 8 * threads);
+    let answers = batch::map(threads, runs, |run: Vec<(&Block, Part<'_>)>| {
+        let mut totals = Totals::default();
+        let mut overflown = Vec::new();
+        for (block, mut part) in run {
+            for account in 0..block.accounts() {
+                if indeterminate[block.first_account + account] {
+                    part.write_indeterminate(account);
+                    totals.add_indeterminate();
+                    continue;
+                }
+                let mut finite = true;
+                let margin = account_margin(block, account, marks, rules, |bucket| {
+                    finite &= bucket.is_finite();
+                    if bucket.is_finite() {
+                        totals.add_bucket(bucket);
+                    }
+                });
+                if finite && margin.is_finite() {
+                    part.write(account, &margin);
+                    totals.add_account(&margin);
+                } else {
+                    overflown.push(block.first_account + account);
+                }
+            }
+        }
+        (totals, overflown)
+    });
+    let mut totals = Totals::default();
+    let mut overflown = Vec::new();
+    for (part, accounts) in answers {
+        totals.merge(&part);
+        overflown.extend(accounts);
+    }
+    (columns, totals, overflown)
+}
+
+/// Neighbours grouped into at most `runs` runs of nearly equal length.
+fn group<T>(items: Vec<T>, runs: usize) -> Vec<Vec<T>> {
+    let lengths: Vec<usize> = batch::ranges(items.len(), runs).iter().map(|r| r.len()).collect();
+    let mut items = items.into_iter();
+    lengths.into_iter().map(|length| items.by_ref().take(length).collect()).collect()
+}
+
+fn mark_accounts(book: &Book, faults: &[Fault], indeterminate: &mut [bool]) {
+    for fault in faults {
+        let accounts = match fault.frame {
+            "positions" => &book.position_account,
+            _ => &book.balance_account,
+        };
+        let account = accounts[fault.row as usize];
+        if account != NONE {
+            indeterminate[account as usize] = true;
+        }
+    }
+}
+
+/// The rows that make an account's money overflow: those in inverse contracts whose value
+/// is beyond all sense, and all inverse rows where only their sum is.
+fn overflow_faults(book: &Book, marks: &Marks, accounts: &[usize]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for account in accounts {
+        let rows = book.by_account.rows(*account);
+        let inverse = |row: &&u32| {
+            marks.instruments[book.position_instrument[**row as usize] as usize].inverse
+        };
+        let is_vast = |row: &&u32| {
+            let mark = &marks.instruments[book.position_instrument[**row as usize] as usize];
+            let quantity = book.positions.quantity.values()[**row as usize];
+            let entry = book.positions.entry_price.values()[**row as usize];
+            let cost = mark.cost(0.0, quantity / entry) * mark.settle_price;
+            let value = quantity * mark.value * mark.settle_price;
+            !(cost.abs() < 1e300 && value.abs() < 1e300)
+        };
+        let vast: Vec<u32> = rows.iter().filter(inverse).filter(is_vast).copied().collect();
+        let blamed =
+            if vast.is_empty() { rows.iter().filter(inverse).copied().collect() } else { vast };
+        faults.extend(blamed.into_iter().map(|row| Fault {
+            frame: "positions",
+            column: "entry_price",
+            row,
+            reason: Reason::Overflow,
+        }));
+    }
+    faults
+}

@@ -1,0 +1,82 @@
+//! Totals over the exchange: counts, and money summed exactly.
+
+use crate::exact::ExactSum;
+use crate::margin::{Margin, Status};
+use crate::results::{MONEY, money};
+
+/// Counts by status and sums of money over determinate accounts.
+#[derive(Clone, Default)]
+pub struct Totals {
+    by_status: [u64; 6],
+    money: [ExactSum; MONEY.len()],
+    liquidatable_accounts: u64,
+    liquidatable_notional: ExactSum,
+    margin_deficit: ExactSum,
+}
+
+/// `Totals`, rounded: what the `totals` frame shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rounded {
+    /// Accounts by status, in the order of `Status`.
+    pub by_status: [u64; 6],
+    /// Each the correctly rounded sum of the accounts column, in the order of `MONEY`.
+    pub money: [f64; MONEY.len()],
+    /// Accounts past the line.
+    pub liquidatable_accounts: u64,
+    /// Their gross notional.
+    pub liquidatable_notional: f64,
+    /// What buckets lack to reach the line, summed over buckets.
+    pub total_margin_deficit: f64,
+}
+
+impl Totals {
+    /// Counts an account.
+    #[inline]
+    pub fn add_account(&mut self, account: &Margin) {
+        self.by_status[account.status as usize] += 1;
+        for (sum, value) in self.money.iter_mut().zip(money(account)) {
+            sum.add(value);
+        }
+        if account.is_liquidatable {
+            self.liquidatable_accounts += 1;
+            self.liquidatable_notional.add(account.gross_notional);
+        }
+    }
+
+    /// Counts what a bucket lacks.
+    #[inline]
+    pub fn add_bucket(&mut self, bucket: &Margin) {
+        if bucket.margin_buffer < 0.0 {
+            self.margin_deficit.add(-bucket.margin_buffer);
+        }
+    }
+
+    /// Counts an account of which nothing is known.
+    pub fn add_indeterminate(&mut self) {
+        self.by_status[Status::Indeterminate as usize] += 1;
+    }
+
+    /// Adds another part of the exchange.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.by_status.iter_mut().zip(other.by_status) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.money.iter_mut().zip(&other.money) {
+            mine.merge(theirs);
+        }
+        self.liquidatable_accounts += other.liquidatable_accounts;
+        self.liquidatable_notional.merge(&other.liquidatable_notional);
+        self.margin_deficit.merge(&other.margin_deficit);
+    }
+
+    /// Rounds every sum, once.
+    pub fn round(&self) -> Rounded {
+        Rounded {
+            by_status: self.by_status,
+            money: std::array::from_fn(|i| self.money[i].round()),
+            liquidatable_accounts: self.liquidatable_accounts,
+            liquidatable_notional: self.liquidatable_notional.round(),
+            total_margin_deficit: self.margin_deficit.round(),
+        }
+    }
+}
