@@ -1,0 +1,43 @@
+//! One way from the core's errors, and from a panic, to Python's exceptions.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use margrave_core::error::Error;
+use pyo3::import_exception;
+use pyo3::prelude::*;
+
+import_exception!(margrave.errors, MargraveError);
+import_exception!(margrave.errors, SchemaError);
+import_exception!(margrave.errors, DataError);
+import_exception!(margrave.errors, RulesError);
+import_exception!(margrave.errors, InternalError);
+
+/// An error of the core on its way to Python.
+pub(crate) struct Refused(pub(crate) Error);
+
+impl From<Refused> for PyErr {
+    fn from(refused: Refused) -> Self {
+        let text = refused.0.to_string();
+        match refused.0 {
+            Error::Schema(_) => SchemaError::new_err(text),
+            Error::Data(_) => DataError::new_err(text),
+            Error::Rules(_) => RulesError::new_err(text),
+            Error::Argument(_) => MargraveError::new_err(text),
+        }
+    }
+}
+
+/// Runs `work` without the interpreter lock; a panic becomes an `InternalError`.
+pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
+    py.detach(|| catch_unwind(AssertUnwindSafe(work))).map_err(|panic| {
+        let text = panic
+            .downcast_ref::<&str>()
+            .map(ToString::to_string)
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no message".to_owned());
+        let version = env!("CARGO_PKG_VERSION");
+        InternalError::new_err(format!(
+            "margrave {version} failed inside: {text}\nhint: this is a bug; please report it with this message"
+        ))
+    })
+}

@@ -1,0 +1,227 @@
+//! `margrave._core`: one thin function per operation over `margrave_core`.
+
+mod arrow;
+mod errors;
+mod inputs;
+mod outputs;
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use margrave_core::labels::Labels;
+use margrave_core::rules::Conventions;
+use margrave_core::{batch, book, digest, market, rules, sweep};
+use pyo3::prelude::*;
+
+use crate::arrow::{Frame, Table};
+use crate::errors::{Refused, detached};
+use crate::inputs::Ranges;
+
+/// Who holds what.
+#[pyclass(frozen, module = "margrave._core")]
+struct Book {
+    book: book::Book,
+    labels: OnceLock<Labels>,
+}
+
+impl Book {
+    fn labels(&self) -> &Labels {
+        self.labels.get_or_init(|| Labels::build(&self.book))
+    }
+}
+
+#[pymethods]
+impl Book {
+    /// Number of accounts.
+    #[getter]
+    fn accounts(&self) -> usize {
+        self.book.accounts()
+    }
+
+    /// Where each account appears first: frame (0 positions, 1 balances, 2 accounts) and row;
+    /// and its row of the accounts frame, or null.
+    fn account_rows(&self) -> PyResult<Table> {
+        let (frames, rows) = self.book.first.iter().copied().unzip();
+        Table::new(vec![
+            ("frame", outputs::codes(frames)),
+            ("row", outputs::codes(rows)),
+            ("account_row", outputs::codes(self.book.account_row.clone())),
+        ])
+    }
+
+    /// Bad rows: frame, row, column, reason.
+    fn faults(&self) -> PyResult<Table> {
+        outputs::faults(&self.book.faults)
+    }
+}
+
+/// What it is worth.
+#[pyclass(frozen, module = "margrave._core")]
+struct Market(market::Market);
+
+/// What must be held.
+#[pyclass(frozen, module = "margrave._core")]
+struct Rules(rules::Rules);
+
+/// The margin of every account.
+#[pyclass(frozen, module = "margrave._core")]
+struct Sweep {
+    sweep: sweep::Sweep,
+    book: Py<Book>,
+    rules: Py<Rules>,
+    accounts: Py<Table>,
+}
+
+/// Builds a book. Accounts with a bad row are indeterminate; `Book.faults` has the rows.
+#[pyfunction]
+fn build_book(
+    py: Python<'_>,
+    positions: Frame,
+    balances: Frame,
+    accounts: Option<Frame>,
+    instruments: Frame,
+    ranges: Ranges,
+    threads: Option<usize>,
+) -> PyResult<Book> {
+    let input = inputs::book(&positions, &balances, accounts.as_ref(), &instruments, &ranges)?;
+    let book = detached(py, || book::Book::build(input, batch::threads(threads)))?;
+    Ok(Book { book: book.map_err(Refused)?, labels: OnceLock::new() })
+}
+
+/// Builds a market, or returns its bad rows.
+#[pyfunction]
+fn build_market(
+    py: Python<'_>,
+    instruments: Frame,
+    assets: Frame,
+    ranges: Ranges,
+) -> PyResult<(Option<Market>, Table)> {
+    let instruments = inputs::instruments(&instruments, &ranges)?;
+    let assets = inputs::assets(&assets, &ranges)?;
+    match detached(py, || market::Market::build(&instruments, &assets))? {
+        Ok(market) => Ok((Some(Market(market)), outputs::faults(&[])?)),
+        Err(faults) => Ok((None, outputs::faults(&faults)?)),
+    }
+}
+
+/// Builds a ruleset from its conventions, in words, and its tables.
+#[pyfunction]
+#[pyo3(signature = (tiers, weights, *, initial, compare, zero_requirement, profit_weight, level))]
+fn build_rules(
+    tiers: Frame,
+    weights: Frame,
+    initial: &str,
+    compare: &str,
+    zero_requirement: &str,
+    profit_weight: f64,
+    level: f64,
+) -> PyResult<Rules> {
+    let conventions =
+        Conventions::from_words(initial, compare, zero_requirement, profit_weight, level)
+            .map_err(Refused)?;
+    let (tiers, weights) = (inputs::tiers(&tiers)?, inputs::weights(&weights)?);
+    Ok(Rules(rules::Rules::try_new(conventions, &tiers, &weights).map_err(Refused)?))
+}
+
+/// Sweeps a book. Without `quarantine`, rows that cannot be priced end it: see `Sweep.faults`.
+#[pyfunction]
+fn run_sweep(
+    py: Python<'_>,
+    book: Py<Book>,
+    market: Py<Market>,
+    rules: Py<Rules>,
+    quarantine: bool,
+    threads: Option<usize>,
+) -> PyResult<Sweep> {
+    let (b, m, r) = (&book.get().book, &market.get().0, &rules.get().0);
+    let threads = batch::threads(threads);
+    let run = || sweep::Sweep::run(b, m, r, quarantine, threads);
+    let mut sweep = detached(py, run)?.map_err(Refused)?;
+    let accounts =
+        std::mem::replace(&mut sweep.accounts, margrave_core::results::MarginColumns::new(0));
+    let accounts = Py::new(py, Table::new(outputs::margins(accounts))?)?;
+    Ok(Sweep { sweep, book, rules, accounts })
+}
+
+#[pymethods]
+impl Sweep {
+    /// Rows refused by this sweep: frame, row, column, reason.
+    fn faults(&self) -> PyResult<Table> {
+        outputs::faults(&self.sweep.faults)
+    }
+
+    /// One row per account, without ids.
+    fn accounts(&self, py: Python<'_>) -> Py<Table> {
+        self.accounts.clone_ref(py)
+    }
+
+    /// Counts by status, sums of money, liquidatable accounts, their notional, the deficit.
+    fn totals(&self) -> ([u64; 6], [f64; 12], u64, f64, f64) {
+        let totals = &self.sweep.totals;
+        (
+            totals.by_status,
+            totals.money,
+            totals.liquidatable_accounts,
+            totals.liquidatable_notional,
+            totals.total_margin_deficit,
+        )
+    }
+
+    /// One row per bucket: number of the account, name of the bucket, its margin.
+    fn buckets(&self, py: Python<'_>, threads: Option<usize>) -> PyResult<Table> {
+        let (book, rules) = (self.book.get(), &self.rules.get().0);
+        let threads = batch::threads(threads);
+        let buckets = detached(py, || self.sweep.buckets(&book.book, rules, threads))?;
+        let labels = book.labels();
+        let codes: Vec<u32> = buckets.bucket.iter().map(|b| labels.codes[*b as usize]).collect();
+        let mut columns = vec![
+            ("account", outputs::codes(buckets.account)),
+            ("bucket_id", outputs::texts(&labels.names, codes.iter())),
+        ];
+        columns.extend(outputs::margins(buckets.margins));
+        Table::new(columns)
+    }
+
+    /// One row per input position, without what the input holds already.
+    fn positions(&self, py: Python<'_>, threads: Option<usize>) -> PyResult<Table> {
+        let (book, rules) = (self.book.get(), &self.rules.get().0);
+        let threads = batch::threads(threads);
+        detached(py, || {
+            let rows = self.sweep.positions(&book.book, rules, threads);
+            outputs::positions(&rows, &book.labels().names, &book.labels().codes)
+        })?
+    }
+}
+
+/// BLAKE3 over named frames: 64 hex digits. The order is that of `margrave_core::digest`.
+#[pyfunction]
+#[pyo3(name = "digest")]
+fn digest_frames(py: Python<'_>, frames: Vec<(String, Frame)>) -> PyResult<String> {
+    detached(py, || {
+        let mut digest = digest::Digest::default();
+        for (name, frame) in &frames {
+            arrow::digest(&mut digest, name, frame)?;
+        }
+        Ok(digest.finish())
+    })?
+}
+
+/// The columns of a synthetic exchange, by frame.
+#[pyfunction]
+fn synthetic(py: Python<'_>, accounts: usize, seed: u64) -> PyResult<HashMap<&'static str, Table>> {
+    let night = detached(py, || margrave_core::synthetic::exchange(accounts, seed))?;
+    Ok(outputs::synthetic(night)?.into_iter().collect())
+}
+
+/// The compiled core of Margrave.
+#[pymodule(gil_used = false)]
+mod _core {
+    #[pymodule_export]
+    use super::{
+        Book, Market, Rules, Sweep, Table, build_book, build_market, build_rules, digest_frames,
+        run_sweep, synthetic,
+    };
+
+    #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+}

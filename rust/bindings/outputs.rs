@@ -1,0 +1,194 @@
+//! From the core's results to frames.
+
+use std::sync::Arc;
+
+use arrow_array::builder::StringViewBuilder;
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, StringViewArray, UInt8Array, UInt16Array,
+    UInt32Array,
+};
+use arrow_buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
+use margrave_core::columns::Fault;
+use margrave_core::keys::{NONE, Names};
+use margrave_core::positions::PositionRow;
+use margrave_core::results::{Applies, MONEY, MarginColumns, RATIOS, applies};
+use margrave_core::synthetic::Exchange;
+use pyo3::prelude::*;
+
+use crate::arrow::Table;
+
+fn nulls(valid: Option<Vec<bool>>) -> Option<NullBuffer> {
+    valid.map(|valid| NullBuffer::new(BooleanBuffer::from(valid)))
+}
+
+fn numbers(values: Vec<f64>, nulls: Option<NullBuffer>) -> ArrayRef {
+    Arc::new(Float64Array::new(ScalarBuffer::from(values), nulls))
+}
+
+/// The columns of accounts or buckets, in the order of the contract.
+pub(crate) fn margins(margins: MarginColumns) -> Vec<(&'static str, ArrayRef)> {
+    let by = |kind| nulls(margins.validity(kind));
+    let (determinate, with_notional, with_equity) =
+        (by(Applies::Determinate), by(Applies::WithNotional), by(Applies::WithEquity));
+    let flags = BooleanBuffer::from(margins.is_liquidatable);
+    let mut columns: Vec<(&str, ArrayRef)> = vec![
+        ("status", Arc::new(UInt8Array::new(ScalarBuffer::from(margins.status), None))),
+        ("is_liquidatable", Arc::new(BooleanArray::new(flags, determinate.clone()))),
+    ];
+    let names = MONEY.into_iter().chain(RATIOS);
+    for (index, (name, values)) in names.zip(margins.numbers).enumerate() {
+        let nulls = match applies(index) {
+            Applies::Determinate => &determinate,
+            Applies::WithNotional => &with_notional,
+            Applies::WithEquity => &with_equity,
+        };
+        columns.push((name, numbers(values, nulls.clone())));
+    }
+    let positions = Int64Array::new(ScalarBuffer::from(margins.positions), determinate);
+    columns.push(("positions", Arc::new(positions)));
+    columns
+}
+
+/// A column of codes, null where there is none.
+pub(crate) fn codes(values: Vec<u32>) -> ArrayRef {
+    let valid: Vec<bool> = values.iter().map(|code| *code != NONE).collect();
+    let nulls = valid.contains(&false).then(|| NullBuffer::new(BooleanBuffer::from(valid)));
+    Arc::new(UInt32Array::new(ScalarBuffer::from(values), nulls))
+}
+
+/// A column of texts, each looked up by its code; null where there is none.
+pub(crate) fn texts<'a>(names: &Names, codes: impl Iterator<Item = &'a u32>) -> ArrayRef {
+    let mut builder = StringViewBuilder::new().with_deduplicate_strings();
+    for code in codes {
+        if *code == NONE {
+            builder.append_null();
+        } else {
+            builder.append_value(names.text(*code));
+        }
+    }
+    Arc::new(builder.finish())
+}
+
+/// Bad rows: frame, column, row, reason.
+pub(crate) fn faults(faults: &[Fault]) -> PyResult<Table> {
+    let column = |text: fn(&Fault) -> &'static str| -> ArrayRef {
+        let mut builder = StringViewBuilder::new().with_deduplicate_strings();
+        faults.iter().for_each(|fault| builder.append_value(text(fault)));
+        Arc::new(builder.finish())
+    };
+    let rows: Int64Array = faults.iter().map(|fault| Some(i64::from(fault.row))).collect();
+    Table::new(vec![
+        ("frame", column(|fault| fault.frame)),
+        ("row", Arc::new(rows)),
+        ("column", column(|fault| fault.column)),
+        ("reason", column(|fault| fault.reason.text())),
+    ])
+}
+
+/// What a sweep says of each input position.
+pub(crate) fn positions(rows: &[PositionRow], labels: &Names, codes: &[u32]) -> PyResult<Table> {
+    let known: Vec<bool> = rows.iter().map(|row| row.is_determinate).collect();
+    let all = known.iter().all(|known| *known);
+    let known = (!all).then(|| NullBuffer::new(BooleanBuffer::from(known)));
+    let of_known = |get: fn(&PositionRow) -> f64| -> ArrayRef {
+        numbers(rows.iter().map(get).collect(), known.clone())
+    };
+    let price = |get: fn(&PositionRow) -> f64| -> ArrayRef {
+        let values: Vec<f64> = rows.iter().map(get).collect();
+        let valid = values.iter().map(|price| *price > 0.0).collect();
+        numbers(values, nulls(Some(valid)))
+    };
+    let tiers = rows.iter().map(|row| row.tier).collect::<Vec<i64>>();
+    let kinds = rows.iter().map(|row| row.kind as u8).collect::<Vec<u8>>();
+    let label =
+        |row: &PositionRow| if row.bucket == NONE { NONE } else { codes[row.bucket as usize] };
+    let label: Vec<u32> = rows.iter().map(label).collect();
+    Table::new(vec![
+        ("bucket_id", texts(labels, label.iter())),
+        ("mark_price", price(|row| row.mark_price)),
+        ("notional", of_known(|row| row.notional)),
+        ("unrealized_pnl", of_known(|row| row.unrealized_pnl)),
+        ("tier", Arc::new(Int64Array::new(ScalarBuffer::from(tiers), known.clone()))),
+        ("maintenance_margin", of_known(|row| row.maintenance_margin)),
+        ("initial_margin", of_known(|row| row.initial_margin)),
+        ("liquidation_price", price(|row| row.liquidation_price)),
+        (
+            "liquidation_price_kind",
+            Arc::new(UInt8Array::new(ScalarBuffer::from(kinds), known.clone())),
+        ),
+        ("bankruptcy_price", price(|row| row.bankruptcy_price)),
+    ])
+}
+
+/// The columns of a synthetic exchange, by frame.
+pub(crate) fn synthetic(night: Exchange) -> PyResult<Vec<(&'static str, Table)>> {
+    fn plain(values: Vec<f64>) -> ArrayRef {
+        numbers(values, None)
+    }
+    fn ids(values: Vec<i64>) -> ArrayRef {
+        Arc::new(Int64Array::from(values))
+    }
+    fn small(values: Vec<u16>) -> ArrayRef {
+        Arc::new(UInt16Array::from(values))
+    }
+    fn flags(values: Vec<bool>) -> ArrayRef {
+        Arc::new(BooleanArray::from(values))
+    }
+    fn words(values: Vec<String>) -> ArrayRef {
+        Arc::new(StringViewArray::from_iter_values(values))
+    }
+    let Exchange { positions, balances, instruments, assets, tiers, weights } = night;
+    let positions = vec![
+        ("account_id", ids(positions.account_id)),
+        ("instrument", small(positions.instrument)),
+        ("quantity", plain(positions.quantity)),
+        ("entry_price", plain(positions.entry_price)),
+        ("isolated", flags(positions.isolated)),
+        ("isolated_margin", plain(positions.isolated_margin)),
+        ("leverage", plain(positions.leverage)),
+        ("open_buy_quantity", plain(positions.open_buy_quantity)),
+        ("open_sell_quantity", plain(positions.open_sell_quantity)),
+    ];
+    let balances = vec![
+        ("account_id", ids(balances.account_id)),
+        ("asset", small(balances.asset)),
+        ("amount", plain(balances.amount)),
+    ];
+    let instruments = vec![
+        ("instrument_id", words(instruments.instrument_id)),
+        ("inverse", flags(instruments.inverse)),
+        ("settle_asset", small(instruments.settle_asset)),
+        ("mark_price", plain(instruments.mark_price)),
+        ("contract_size", plain(instruments.contract_size)),
+        ("base_asset", words(instruments.base_asset)),
+    ];
+    let assets = vec![
+        ("asset_id", words(assets.asset_id)),
+        ("price", plain(assets.price)),
+        ("is_stable", flags(assets.is_stable)),
+    ];
+    let tiers = vec![
+        ("tier_table", words(tiers.tier_table)),
+        ("floor", plain(tiers.floor)),
+        ("maintenance_rate", plain(tiers.maintenance_rate)),
+        ("initial_rate", plain(tiers.initial_rate)),
+    ];
+    let weights = vec![
+        ("weight_table", words(weights.weight_table)),
+        ("floor", plain(weights.floor)),
+        ("maintenance_weight", plain(weights.maintenance_weight)),
+        ("initial_weight", plain(weights.initial_weight)),
+        ("liability_weight", plain(weights.liability_weight)),
+        ("borrow_maintenance_rate", plain(weights.borrow_maintenance_rate)),
+        ("borrow_initial_rate", plain(weights.borrow_initial_rate)),
+    ];
+    let frames = [
+        ("positions", positions),
+        ("balances", balances),
+        ("instruments", instruments),
+        ("assets", assets),
+        ("tiers", tiers),
+        ("weights", weights),
+    ];
+    frames.into_iter().map(|(name, columns)| Ok((name, Table::new(columns)?))).collect()
+}
