@@ -1,0 +1,41 @@
+"""Margrave: batch margin risk for whole exchanges.
+
+Which accounts no longer cover what they must hold, by how much, and what would push the
+others over? A `Book` (who holds what), a `Market` (what it is worth) and `Rules` (what must
+be held) make a `Sweep`: one row per account.
+"""
+
+from margrave.book import Book, sweep
+from margrave.engine import version as _version
+from margrave.errors import (
+    DataError,
+    InternalError,
+    MargraveError,
+    RulesError,
+    SchemaError,
+    UnknownAsset,
+    UnknownInstrument,
+)
+from margrave.generate import Exchange, generate
+from margrave.market import Market
+from margrave.rules import Rules
+from margrave.sweep import Sweep
+
+__all__ = [
+    "Book",
+    "DataError",
+    "Exchange",
+    "InternalError",
+    "MargraveError",
+    "Market",
+    "Rules",
+    "RulesError",
+    "SchemaError",
+    "Sweep",
+    "UnknownAsset",
+    "UnknownInstrument",
+    "generate",
+    "sweep",
+]
+
+__version__ = _version()

@@ -1,0 +1,61 @@
+"""The compiled core. Frames go in and out as Arrow C streams."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, final
+
+class ArrowStream(Protocol):
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any: ...
+
+VERSION: str
+
+@final
+class Table:
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any: ...
+
+@final
+class Book:
+    @property
+    def accounts(self) -> int: ...
+    def account_rows(self) -> Table: ...
+    def faults(self) -> Table: ...
+
+@final
+class Market: ...
+
+@final
+class Rules: ...
+
+@final
+class Sweep:
+    def accounts(self) -> Table: ...
+    def buckets(self, threads: int | None) -> Table: ...
+    def faults(self) -> Table: ...
+    def positions(self, threads: int | None) -> Table: ...
+    def totals(self) -> tuple[list[int], list[float], int, float, float]: ...
+
+def build_book(
+    positions: ArrowStream,
+    balances: ArrowStream,
+    accounts: ArrowStream | None,
+    instruments: ArrowStream,
+    ranges: Mapping[str, str],
+    threads: int | None,
+) -> Book: ...
+def build_market(
+    instruments: ArrowStream, assets: ArrowStream, ranges: Mapping[str, str]
+) -> tuple[Market | None, Table]: ...
+def build_rules(
+    tiers: ArrowStream,
+    weights: ArrowStream,
+    *,
+    initial: str,
+    compare: str,
+    zero_requirement: str,
+    profit_weight: float,
+    level: float,
+) -> Rules: ...
+def digest(frames: list[tuple[str, ArrowStream]]) -> str: ...
+def run_sweep(
+    book: Book, market: Market, rules: Rules, quarantine: bool, threads: int | None
+) -> Sweep: ...
+def synthetic(accounts: int, seed: int) -> dict[str, Table]: ...

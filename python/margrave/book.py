@@ -1,0 +1,292 @@
+"""The book: who holds what. And `sweep`, which needs a market and a ruleset besides."""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from typing import Any, Literal
+
+import polars as pl
+
+from margrave import engine
+from margrave.errors import MargraveError, SchemaError
+from margrave.faults import raise_faults, rejects
+from margrave.frames import Frame, check, require_unique
+from margrave.ids import account_type, common_kind, id_column, meet
+from margrave.market import Market
+from margrave.rules import Rules
+from margrave.schema import FRAMES, MARGIN_COLUMNS
+from margrave.sweep import Sweep
+
+__all__ = ["Book", "sweep"]
+
+OnError = Literal["raise", "quarantine"]
+
+
+class Book:
+    """Positions and balances of every account, built once and swept many times.
+
+    Args:
+        positions: Who holds which contracts, at what entry price (DESIGN section 3).
+        balances: Who holds or owes how much of which asset.
+        instruments: The contracts that exist; only their ids are used here.
+        accounts: Optional. Its columns are carried to the results, null for accounts that it
+            lacks.
+        on_error: `"raise"` refuses a book with bad rows; `"quarantine"` sets them aside in
+            `rejects` and makes their accounts `indeterminate`.
+        threads: How many threads build it; all cores by default.
+
+    Frames may be Polars, pandas, pyarrow or DuckDB, a `LazyFrame`, or Parquet or CSV paths.
+
+    Raises:
+        SchemaError: A column is missing or mistyped, a word is unknown, ids don't match.
+        DataError: A value is null, not finite or out of range.
+        UnknownInstrument: A position is in an instrument that `instruments` lacks.
+    """
+
+    def __init__(
+        self,
+        positions: object,
+        balances: object,
+        instruments: object,
+        accounts: object | None = None,
+        *,
+        on_error: OnError = "raise",
+        threads: int | None = None,
+    ) -> None:
+        if on_error not in ("raise", "quarantine"):
+            raise MargraveError(f'on_error: {on_error!r} is neither "raise" nor "quarantine"')
+        engine.check_threads(threads)
+        started = time.perf_counter()
+        self._quarantine = on_error == "quarantine"
+        self._positions = check("positions", positions)
+        self._balances = check("balances", balances)
+        self._accounts = None if accounts is None else check("accounts", accounts)
+        listed = check("instruments", instruments, only=frozenset({"instrument_id"}))
+        self._settle_ids(listed)
+        self._core = engine.build_book(
+            self._frames["positions"],
+            self._frames["balances"],
+            self._frames.get("accounts"),
+            self._listed,
+            threads,
+        )
+        self._rejects = rejects(engine.faults(self._core), self._raw)
+        if not self._quarantine:
+            raise_faults(self._rejects, may_quarantine=True)
+        self._seconds = time.perf_counter() - started
+
+    def _settle_ids(self, listed: Frame) -> None:
+        """Bring the ids of all frames to types in which they can be compared."""
+        frames = [self._positions, self._balances]
+        frames += [self._accounts] if self._accounts is not None else []
+        account_ids = [id_column(frame, "account_id") for frame in frames]
+        held = id_column(self._positions, "instrument_id")
+        instruments = id_column(listed, "instrument_id")
+        assets = id_column(self._balances, "asset_id")
+        require_unique("instruments", instruments.values)
+        if self._accounts is not None:
+            require_unique("accounts", self._accounts.raw["account_id"])
+            _require_carriable(self._accounts.raw)
+        self._account_type = account_type(account_ids)
+        self._instrument_type = account_type([held, instruments])
+        self._instrument_kind = None if held.is_csv else common_kind([held])
+        self._asset_kind = None if assets.is_csv else common_kind([assets])
+        held_ids, listed_ids = meet([held, instruments], is_account=False)
+        (asset_ids,) = meet([assets], is_account=False)
+        self._listed = pl.DataFrame([listed_ids.alias("instrument_id")])
+        self._frames = {
+            frame.name: frame.known.with_columns(ids.alias("account_id"))
+            for frame, ids in zip(frames, meet(account_ids, is_account=True), strict=True)
+        }
+        self._frames["positions"] = self._frames["positions"].with_columns(
+            held_ids.alias("instrument_id")
+        )
+        self._frames["balances"] = self._frames["balances"].with_columns(
+            asset_ids.alias("asset_id")
+        )
+        self._raw = {frame.name: frame.raw for frame in frames}
+
+    def sweep(self, market: Market, rules: Rules, *, threads: int | None = None) -> Sweep:
+        """Return the margin of every account of this book at the marks of `market`.
+
+        Args:
+            market: Contract terms and marks; must know every instrument and asset that the
+                book holds.
+            rules: What must be held. Money comes back in its valuation asset.
+            threads: How many threads to use; all cores by default. The answer has the same
+                bits on any number.
+
+        Returns:
+            A `Sweep`. Its `accounts` has one row per account, in order of first appearance,
+            with `margin_balance`, `maintenance_margin` and `is_liquidatable`
+            (`margin_balance < level * maintenance_margin`).
+
+        Raises:
+            UnknownInstrument: The book holds an instrument that `market` lacks.
+            UnknownAsset: The same of an asset.
+            RulesError: A held instrument or asset has no table.
+
+        Example:
+            Long 2 at 100, now at 90, with 15 in cash: equity is 15 + 2 * (90 - 100).
+
+            >>> import margrave as mg, polars as pl
+            >>> positions = pl.DataFrame(
+            ...     {"account_id": [1], "instrument_id": ["X"], "quantity": [2], "entry_price": [100]}
+            ... )
+            >>> balances = pl.DataFrame({"account_id": [1], "asset_id": ["USD"], "amount": [15]})
+            >>> instruments = pl.DataFrame(
+            ...     {"instrument_id": ["X"], "kind": ["linear"], "settle_asset": ["USD"], "mark_price": [90]}
+            ... )
+            >>> assets = pl.DataFrame({"asset_id": ["USD"], "price": [1]})
+            >>> rules = mg.Rules.load(
+            ...     {
+            ...         "tiers": [
+            ...             {"tier_table": "X", "floor": 0, "maintenance_rate": 0.05, "initial_rate": 0.1}
+            ...         ],
+            ...         "weights": [{"weight_table": "USD", "maintenance_weight": 1}],
+            ...     }
+            ... )
+            >>> book = mg.Book(positions, balances, instruments)
+            >>> book.sweep(mg.Market(instruments, assets), rules).accounts["equity"].to_list()
+            [-5.0]
+        """
+        if not isinstance(market, Market):
+            raise MargraveError(f"market: {type(market).__name__} is no Market")
+        if not isinstance(rules, Rules):
+            raise MargraveError(f"rules: {type(rules).__name__} is no Rules")
+        engine.check_threads(threads)
+        self._require_same_ids(market)
+        started = time.perf_counter()
+        swept = engine.sweep(
+            self._core, market._core, rules._core, quarantine=self._quarantine, threads=threads
+        )
+        found = rejects(engine.faults(swept), self._raw, market.settle_assets)
+        if not self._quarantine:
+            raise_faults(found, may_quarantine=True)
+        every = pl.concat([self._rejects, found]).sort("frame", "row", "column")
+        about: dict[str, Any] = {
+            "ruleset_id": rules.id,
+            "ruleset_hash": rules.hash,
+            "seconds": {"book": self._seconds, "sweep": time.perf_counter() - started},
+        }
+        inputs = [*self._frames.items(), *market.frames.items()]
+        return Sweep(
+            swept, self, rejects=every, about=about, inputs=_in_order(inputs), threads=threads
+        )
+
+    def _require_same_ids(self, market: Market) -> None:
+        pairs = (
+            ("instrument_id", self._instrument_kind, market.instrument_kind),
+            ("asset_id", self._asset_kind, market.asset_kind),
+        )
+        for column, mine, theirs in pairs:
+            if mine is not None and theirs is not None and mine != theirs:
+                raise SchemaError(
+                    f"{column}: the book's ids are {mine}s, the market's are {theirs}s; integers "
+                    "never meet text, so cast one of the columns"
+                )
+
+    @cached_property
+    def _account_rows(self) -> pl.DataFrame:
+        return engine.account_rows(self._core)
+
+    @cached_property
+    def _account_ids(self) -> pl.Series:
+        where = self._account_rows
+        names = [name for name in ("positions", "balances", "accounts")]
+        parts = []
+        for number, name in enumerate(names):
+            rows = where.filter(pl.col("frame") == number)["row"]
+            if len(rows):
+                ids = self._raw[name]["account_id"].gather(rows)
+                parts.append(ids.cast(self._account_type))
+        empty = pl.Series("account_id", [], dtype=self._account_type)
+        return pl.concat([empty, *parts]) if parts else empty
+
+    def account_ids(self) -> pl.Series:
+        """Return the id of each account, in order of first appearance."""
+        return self._account_ids
+
+    def carried(self) -> pl.DataFrame:
+        """Return the columns carried from `accounts`, a row per account."""
+        if self._accounts is None:
+            return pl.DataFrame()
+        others = self._accounts.raw.drop("account_id")
+        rows = self._account_rows["account_row"]
+        return pl.DataFrame([column.gather(rows) for column in others])
+
+    def position_rows(self) -> pl.DataFrame:
+        """Return account_id, instrument_id, quantity and entry_price of the input rows."""
+        raw, known = self._raw["positions"], self._frames["positions"]
+        numbers = known.select("quantity", "entry_price")
+        if not self._rejects.is_empty():
+            finite = [pl.when(pl.col(c).is_finite()).then(pl.col(c)) for c in numbers.columns]
+            numbers = numbers.with_columns(
+                f.alias(c) for f, c in zip(finite, numbers.columns, strict=True)
+            )
+        ids = [
+            raw["account_id"].cast(self._account_type),
+            raw["instrument_id"].cast(self._instrument_type),
+        ]
+        return pl.DataFrame([*ids, *numbers.get_columns()])
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of input rows of positions and balances."""
+        return {name: self._raw[name].height for name in ("positions", "balances")}
+
+    def __repr__(self) -> str:
+        rows = self.counts()
+        return (
+            f"Book({self._core.accounts} accounts, {rows['positions']} positions, "
+            f"{rows['balances']} balances, {self._rejects.height} rejects)"
+        )
+
+
+def _require_carriable(accounts: pl.DataFrame) -> None:
+    taken = [c for c in accounts.columns if c in (*MARGIN_COLUMNS, "bucket_id")]
+    if taken:
+        raise SchemaError(
+            f"accounts.{taken[0]}: a carried column may not be named like a result column; "
+            f"rename {', '.join(taken)}"
+        )
+
+
+def _in_order(inputs: list[tuple[str, pl.DataFrame]]) -> list[tuple[str, pl.DataFrame]]:
+    """Put frames and their columns in the order of the schema."""
+    frames = dict(inputs)
+    return [
+        (name, frames[name].select(c.name for c in columns if c.name in frames[name].columns))
+        for name, columns in FRAMES.items()
+        if name in frames
+    ]
+
+
+def sweep(
+    positions: object,
+    balances: object,
+    instruments: object,
+    assets: object,
+    rules: Rules,
+    *,
+    accounts: object | None = None,
+    on_error: OnError = "raise",
+    threads: int | None = None,
+) -> Sweep:
+    """Return the margin of every account in one call: `Book`, `Market` and `Book.sweep`.
+
+    Args:
+        positions: See `Book`.
+        balances: See `Book`.
+        instruments: Contract terms and marks, see `Market`.
+        assets: Asset prices, see `Market`.
+        rules: What must be held.
+        accounts: See `Book`.
+        on_error: See `Book`.
+        threads: How many threads to use; all cores by default.
+
+    Raises:
+        MargraveError: As `Book`, `Market` and `Book.sweep` do.
+    """
+    book = Book(positions, balances, instruments, accounts, on_error=on_error, threads=threads)
+    return book.sweep(Market(instruments, assets), rules, threads=threads)

@@ -1,0 +1,164 @@
+"""The compiled core, and the only file that knows it: Polars frames in and out.
+
+Everything here is one call of `_core` with its frames wrapped; nothing is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from margrave import _core
+from margrave.errors import MargraveError
+from margrave.schema import FRAMES, LIQUIDATION_PRICE_KIND, MONEY, STATUS
+
+__all__ = [
+    "CoreBook",
+    "CoreMarket",
+    "CoreRules",
+    "CoreSweep",
+    "build_book",
+    "build_market",
+    "build_rules",
+    "buckets",
+    "check_threads",
+    "digest",
+    "positions",
+    "sweep",
+    "synthetic",
+    "totals",
+    "version",
+]
+
+CoreBook = _core.Book
+CoreMarket = _core.Market
+CoreRules = _core.Rules
+CoreSweep = _core.Sweep
+
+RANGES = {
+    f"{frame}.{column.name}": column.allowed
+    for frame, columns in FRAMES.items()
+    for column in columns
+    if column.kind == "number"
+}
+
+
+def version() -> str:
+    """Return the version of the compiled core, which is the package's."""
+    return _core.VERSION
+
+
+def check_threads(threads: int | None) -> None:
+    """Refuse a number of threads below 1.
+
+    Raises:
+        MargraveError: `threads` is no integer of at least 1.
+    """
+    if threads is None:
+        return
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise MargraveError(
+            f"threads: {threads!r} is no number of threads; give an integer of at least 1, or "
+            "None for all cores"
+        )
+
+
+def build_book(
+    positions: pl.DataFrame,
+    balances: pl.DataFrame,
+    accounts: pl.DataFrame | None,
+    instruments: pl.DataFrame,
+    threads: int | None,
+) -> CoreBook:
+    """Return the book of checked frames; its faults are the caller's to look at."""
+    return _core.build_book(positions, balances, accounts, instruments, RANGES, threads)
+
+
+def build_market(
+    instruments: pl.DataFrame, assets: pl.DataFrame
+) -> tuple[CoreMarket | None, pl.DataFrame]:
+    """Return the market of checked frames, or None and its faults."""
+    market, faults = _core.build_market(instruments, assets, RANGES)
+    return market, pl.DataFrame(faults)
+
+
+def build_rules(
+    tiers: pl.DataFrame, weights: pl.DataFrame, conventions: Mapping[str, Any]
+) -> CoreRules:
+    """Return the ruleset of checked tables.
+
+    Raises:
+        RulesError: With all mistakes of the tables.
+    """
+    return _core.build_rules(tiers, weights, **conventions)
+
+
+def sweep(
+    book: CoreBook, market: CoreMarket, rules: CoreRules, *, quarantine: bool, threads: int | None
+) -> CoreSweep:
+    """Return the margin of every account; its faults are the caller's to look at."""
+    return _core.run_sweep(book, market, rules, quarantine, threads)
+
+
+def account_rows(book: CoreBook) -> pl.DataFrame:
+    """Return where each account appears first, and its row of the accounts frame."""
+    return pl.DataFrame(book.account_rows())
+
+
+def faults(of: CoreBook | CoreSweep) -> pl.DataFrame:
+    """Return the bad rows that were found: frame, row, column, reason."""
+    return pl.DataFrame(of.faults())
+
+
+def accounts(swept: CoreSweep) -> pl.DataFrame:
+    """Return one row per account, without ids."""
+    return _with_status(pl.DataFrame(swept.accounts()))
+
+
+def buckets(swept: CoreSweep, threads: int | None) -> pl.DataFrame:
+    """Return one row per bucket, with the number of its account."""
+    return _with_status(pl.DataFrame(swept.buckets(threads)))
+
+
+def positions(swept: CoreSweep, threads: int | None) -> pl.DataFrame:
+    """Return one row per input position, without what the input holds already."""
+    rows = pl.DataFrame(swept.positions(threads))
+    kind = pl.col("liquidation_price_kind").cat.to(pl.Enum(LIQUIDATION_PRICE_KIND))
+    return rows.with_columns(kind)
+
+
+def _with_status(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(
+        pl.col("status").cat.to(pl.Enum(STATUS)),
+        ladder=pl.lit(None, dtype=pl.String),
+    )
+
+
+def totals(swept: CoreSweep) -> pl.DataFrame:
+    """Return counts and money over the exchange, one row."""
+    by_status, money, liquidatable, notional, deficit = swept.totals()
+    counts = {f"{status}_accounts": n for status, n in zip(STATUS, by_status, strict=True)}
+    sums = dict(zip(MONEY, money, strict=True))
+    row: dict[str, int | float] = {
+        "accounts": sum(by_status),
+        **counts,
+        **sums,
+        "liquidatable_accounts": liquidatable,
+        "liquidatable_notional": notional,
+        "total_bad_debt": sums["bad_debt"],
+        "total_margin_deficit": deficit,
+    }
+    types = {name: pl.Int64 if isinstance(v, int) else pl.Float64 for name, v in row.items()}
+    return pl.DataFrame([row], schema=types)
+
+
+def digest(frames: Sequence[tuple[str, pl.DataFrame]]) -> str:
+    """Return BLAKE3 over the values of frames, as 64 hex digits."""
+    return _core.digest(list(frames))
+
+
+def synthetic(accounts: int, seed: int) -> dict[str, pl.DataFrame]:
+    """Return the columns of a synthetic exchange, by frame."""
+    return {name: pl.DataFrame(table) for name, table in _core.synthetic(accounts, seed).items()}

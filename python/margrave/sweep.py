@@ -1,0 +1,147 @@
+"""What a sweep found: accounts, buckets, positions, totals, rejects and a manifest."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Protocol
+
+import polars as pl
+
+from margrave import engine
+from margrave.schema import MARGIN_COLUMNS, POSITION_COLUMNS
+
+__all__ = ["Holder", "Sweep"]
+
+
+class Holder(Protocol):
+    """What a `Sweep` asks of the book that it came from."""
+
+    def account_ids(self) -> pl.Series:
+        """Return the id of each account, in output order."""
+
+    def carried(self) -> pl.DataFrame:
+        """Return the columns carried from the accounts frame, in output order."""
+
+    def position_rows(self) -> pl.DataFrame:
+        """Return account_id, instrument_id, quantity and entry_price of the input rows."""
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of input rows by frame."""
+
+
+class Sweep:
+    """The margin of every account of a book, at one market and under one ruleset.
+
+    `accounts` and `totals` are there at once; `buckets`, `positions` and `manifest` are
+    computed when first asked for, and kept. Money is in the ruleset's valuation asset.
+    """
+
+    def __init__(
+        self,
+        core: engine.CoreSweep,
+        holder: Holder,
+        *,
+        rejects: pl.DataFrame,
+        about: dict[str, Any],
+        inputs: list[tuple[str, pl.DataFrame]],
+        threads: int | None,
+    ) -> None:
+        """Take what the engine gave; users call `Book.sweep` or `margrave.sweep`."""
+        self._core = core
+        self._holder = holder
+        self._about = about
+        self._inputs = inputs
+        self._threads = threads
+        self._rejects = rejects
+
+    @cached_property
+    def accounts(self) -> pl.DataFrame:
+        """One row per account, in order of first appearance (DESIGN section 6)."""
+        margins = engine.accounts(self._core).select(MARGIN_COLUMNS)
+        ids = self._holder.account_ids().alias("account_id")
+        columns = [ids, *margins.get_columns(), *self._holder.carried().get_columns()]
+        return pl.DataFrame(columns)
+
+    @cached_property
+    def buckets(self) -> pl.DataFrame:
+        """One row per bucket of every determinate account, in their order."""
+        rows = engine.buckets(self._core, self._threads)
+        ids = self._holder.account_ids().gather(rows["account"]).alias("account_id")
+        margins = rows.select("bucket_id", *MARGIN_COLUMNS)
+        return pl.DataFrame([ids, *margins.get_columns()])
+
+    @cached_property
+    def positions(self) -> pl.DataFrame:
+        """One row per input position, in input order, with its liquidation price."""
+        rows = engine.positions(self._core, self._threads)
+        held = self._holder.position_rows()
+        return pl.concat([held, rows], how="horizontal").select(POSITION_COLUMNS)
+
+    @cached_property
+    def totals(self) -> pl.DataFrame:
+        """One row: accounts by status, and exactly rounded sums of money."""
+        return engine.totals(self._core)
+
+    @property
+    def rejects(self) -> pl.DataFrame:
+        """One row per bad value that was set aside: frame, row, column, value, reason."""
+        return self._rejects
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What was swept: versions, ruleset, counts, digests of inputs and results, seconds.
+
+        All but `seconds` is equal for equal input, whatever the chunks and threads. The
+        digests are BLAKE3 over the values of the input frames (known columns, in the order
+        of the schema) and of the five results (computed columns, in their order).
+        """
+        counts = {
+            "accounts": int(self.totals["accounts"].item()),
+            "buckets": self.buckets.height,
+            **self._holder.counts(),
+            "rejects": self.rejects.height,
+        }
+        computed = self.accounts.select("account_id", *MARGIN_COLUMNS)
+        results = [
+            ("accounts", computed),
+            ("buckets", self.buckets),
+            ("positions", self.positions),
+            ("totals", self.totals),
+            ("rejects", self.rejects),
+        ]
+        about = {key: value for key, value in self._about.items() if key != "seconds"}
+        return {
+            "margrave_version": engine.version(),
+            **about,
+            **counts,
+            "input_digest": engine.digest(_plain(self._inputs)),
+            "result_digest": engine.digest(_plain(results)),
+            "seconds": self._about["seconds"],
+        }
+
+    def __repr__(self) -> str:
+        totals = self.totals.row(0, named=True)
+        by_status = ", ".join(
+            f"{totals[name]} {name.removesuffix('_accounts')}"
+            for name in totals
+            if name.endswith("_accounts") and name != "liquidatable_accounts" and totals[name]
+        )
+        return (
+            f"Sweep({totals['accounts']} accounts: {by_status or 'none'}; "
+            f"{self.rejects.height} rejects; ruleset {self._about['ruleset_id']!r})"
+        )
+
+
+def _plain(frames: list[tuple[str, pl.DataFrame]]) -> list[tuple[str, pl.DataFrame]]:
+    """Bring ids and numbers to the types that digests are defined over."""
+
+    def plain(column: pl.Series) -> pl.Series:
+        if column.dtype == pl.UInt64 and (column.max() or 0) > 2**63 - 1:  # type: ignore[operator]
+            return column.cast(pl.String)
+        if column.dtype.is_integer():
+            return column.cast(pl.Int64)
+        if isinstance(column.dtype, (pl.Enum, pl.Categorical)):
+            return column.cast(pl.String)
+        return column.cast(pl.String) if column.dtype == pl.Null else column
+
+    return [(name, pl.DataFrame([plain(c) for c in frame])) for name, frame in frames]
