@@ -7,8 +7,10 @@
 
 use std::ops::Range;
 
-use crate::book::{ByAccount, Positions};
+use crate::book::Positions;
+use crate::columns::{Numbers, View};
 use crate::keys::NONE;
+use crate::partition::{Grouped, Owned};
 
 /// The buckets of neighbouring accounts.
 #[derive(Default)]
@@ -47,7 +49,9 @@ pub struct Block {
     pub asset: Vec<u32>,
     /// Merged balances: units of it.
     pub amount: Vec<f64>,
-    /// For each input row by account, its merged row; `NONE` for an indeterminate account.
+    /// Input position rows, by account.
+    pub row: Vec<u32>,
+    /// For each of them, its merged row.
     pub slot: Vec<u32>,
 }
 
@@ -150,31 +154,110 @@ impl Bucket<'_> {
     }
 }
 
-/// What blocks are built from.
-pub(crate) struct Source<'a> {
-    pub(crate) positions: &'a Positions,
-    pub(crate) instrument: &'a [u32],
-    pub(crate) table: Option<&'a [u32]>,
-    pub(crate) amount: &'a [f64],
-    pub(crate) asset: &'a [u32],
-    pub(crate) positions_by_account: &'a ByAccount,
-    pub(crate) balances_by_account: &'a ByAccount,
-    pub(crate) indeterminate: &'a [bool],
+/// A position row on its way to its block.
+#[derive(Clone, Copy)]
+pub(crate) struct PositionRecord {
+    account: u32,
+    row: u32,
+    instrument: u32,
+    /// Which of the rarer columns say something of this row.
+    special: u32,
+    quantity: f64,
+    entry: f64,
 }
 
-impl Source<'_> {
-    fn is_isolated(&self, row: u32) -> bool {
-        self.positions.isolated.as_ref().is_some_and(|isolated| isolated[row as usize] == 1)
+impl Owned for PositionRecord {
+    fn account(&self) -> u32 {
+        self.account
+    }
+}
+
+const ISOLATED: u32 = 1;
+const TABLE: u32 = 2;
+const ORDERS: u32 = 4;
+const LEVERAGE: u32 = 8;
+
+/// A balance row on its way to its block.
+#[derive(Clone, Copy)]
+pub(crate) struct BalanceRecord {
+    pub(crate) account: u32,
+    pub(crate) asset: u32,
+    pub(crate) amount: f64,
+}
+
+impl Owned for BalanceRecord {
+    fn account(&self) -> u32 {
+        self.account
+    }
+}
+
+/// What position rows are read from.
+pub(crate) struct Source<'a> {
+    instrument: &'a [u32],
+    quantity: &'a [f64],
+    entry: &'a [f64],
+    isolated: Option<&'a [u8]>,
+    isolated_margin: Option<View<'a>>,
+    table: Option<&'a [u32]>,
+    open_buy: Option<View<'a>>,
+    open_sell: Option<View<'a>>,
+    leverage: Option<View<'a>>,
+}
+
+impl<'a> Source<'a> {
+    /// Reads `positions`, whose instruments and tier tables have these codes.
+    pub(crate) fn new(
+        positions: &'a Positions,
+        instrument: &'a [u32],
+        table: Option<&'a [u32]>,
+    ) -> Self {
+        let view = |column: &'a Option<Numbers>| column.as_ref().map(Numbers::view);
+        Self {
+            instrument,
+            quantity: positions.quantity.values(),
+            entry: positions.entry_price.values(),
+            isolated: positions.isolated.as_deref(),
+            isolated_margin: view(&positions.isolated_margin),
+            table,
+            open_buy: view(&positions.open_buy),
+            open_sell: view(&positions.open_sell),
+            leverage: view(&positions.leverage),
+        }
     }
 
-    fn merged(&self, row: u32) -> Merged {
-        let i = row as usize;
-        let quantity = self.positions.quantity.values()[i];
-        let entry = self.positions.entry_price.values()[i];
-        let given = |column: &Option<crate::columns::Numbers>| column.as_ref()?.get(i);
-        Merged {
-            instrument: self.instrument[i],
-            table: self.table.map_or(NONE, |table| table[i]),
+    /// The row of an account, with what is rare told by a flag.
+    #[inline]
+    pub(crate) fn record(&self, account: u32, row: usize) -> PositionRecord {
+        let given = |column: Option<View<'_>>| column.and_then(|c| c.get(row));
+        let ordered = |column| given(column).is_some_and(|contracts| contracts > 0.0);
+        let mut special = 0;
+        if self.isolated.is_some_and(|isolated| isolated[row] == 1) {
+            special |= ISOLATED;
+        }
+        if self.table.is_some_and(|table| table[row] != NONE) {
+            special |= TABLE;
+        }
+        if ordered(self.open_buy) || ordered(self.open_sell) {
+            special |= ORDERS;
+        }
+        if given(self.leverage).is_some() {
+            special |= LEVERAGE;
+        }
+        PositionRecord {
+            account,
+            row: row as u32,
+            instrument: self.instrument[row],
+            special,
+            quantity: self.quantity[row],
+            entry: self.entry[row],
+        }
+    }
+
+    fn merged(&self, record: &PositionRecord) -> Merged {
+        let PositionRecord { instrument, special, quantity, entry, .. } = *record;
+        let mut merged = Merged {
+            instrument,
+            table: NONE,
             side: if quantity > 0.0 {
                 1
             } else if quantity < 0.0 {
@@ -185,12 +268,29 @@ impl Source<'_> {
             quantity,
             cost: quantity * entry,
             inverse_cost: quantity / entry,
-            orders: [
-                given(&self.positions.open_buy).unwrap_or(0.0),
-                given(&self.positions.open_sell).unwrap_or(0.0),
-            ],
-            leverage: given(&self.positions.leverage).unwrap_or(f64::INFINITY),
+            orders: [0.0; 2],
+            leverage: f64::INFINITY,
             next: NONE,
+        };
+        if special & !ISOLATED != 0 {
+            self.add_special(record, &mut merged);
+        }
+        merged
+    }
+
+    #[cold]
+    fn add_special(&self, record: &PositionRecord, merged: &mut Merged) {
+        let row = record.row as usize;
+        let given = |column: Option<View<'_>>| column.and_then(|c| c.get(row));
+        if record.special & TABLE != 0 {
+            merged.table = self.table.map_or(NONE, |table| table[row]);
+        }
+        if record.special & ORDERS != 0 {
+            let contracts = |column| given(column).unwrap_or(0.0);
+            merged.orders = [contracts(self.open_buy), contracts(self.open_sell)];
+        }
+        if record.special & LEVERAGE != 0 {
+            merged.leverage = given(self.leverage).unwrap_or(f64::INFINITY);
         }
     }
 }
@@ -231,7 +331,7 @@ pub(crate) struct Builder {
     merged: Vec<Merged>,
     /// First merged row of each instrument, by first appearance.
     heads: Vec<u32>,
-    /// For each cross row of the account, the row in `merged` that took it.
+    /// For each row of the account, the row in `merged` that took it; `NONE` if isolated.
     taken: Vec<u32>,
     /// For each row in `merged`, where it stands in the block.
     placed: Vec<u32>,
@@ -250,7 +350,13 @@ impl Builder {
         }
     }
 
-    pub(crate) fn build(&mut self, source: &Source<'_>, accounts: Range<usize>) -> Block {
+    pub(crate) fn build(
+        &mut self,
+        source: &Source<'_>,
+        positions: &Grouped<PositionRecord>,
+        balances: &Grouped<BalanceRecord>,
+        accounts: Range<usize>,
+    ) -> Block {
         let mut block = Block {
             first_account: accounts.start,
             bucket_start: vec![0],
@@ -259,25 +365,27 @@ impl Builder {
             ..Block::default()
         };
         for account in accounts {
-            let rows = source.positions_by_account.rows(account);
-            if source.indeterminate[account] {
-                block.slot.extend(rows.iter().map(|_| NONE));
-            } else {
-                self.account(&mut block, source, rows, source.balances_by_account.rows(account));
-            }
+            self.account(&mut block, source, positions.rows(account), balances.rows(account));
             block.bucket_start.push(block.buckets() as u32);
         }
         block
     }
 
-    fn account(&mut self, block: &mut Block, source: &Source<'_>, rows: &[u32], balances: &[u32]) {
+    fn account(
+        &mut self,
+        block: &mut Block,
+        source: &Source<'_>,
+        rows: &[PositionRecord],
+        balances: &[BalanceRecord],
+    ) {
         let first_slot = block.slot.len();
         self.start_bucket();
         for row in rows {
-            if source.is_isolated(*row) {
+            block.row.push(row.row);
+            if row.special & ISOLATED != 0 {
                 self.taken.push(NONE);
             } else {
-                self.merge(source.merged(*row));
+                self.merge(source.merged(row));
             }
         }
         let cross = self.taken.iter().filter(|taken| **taken != NONE).count();
@@ -286,15 +394,15 @@ impl Builder {
         let slot = |taken: &u32| if *taken == NONE { NONE } else { placed[*taken as usize] };
         block.slot.extend(self.taken.iter().map(slot));
         if cross + balances.len() > 0 {
-            self.cash(block, source, balances);
+            self.cash(block, balances);
             close_bucket(block, NONE, 0.0, cross);
         }
-        for (i, row) in rows.iter().enumerate().filter(|(_, row)| source.is_isolated(**row)) {
+        for (i, row) in rows.iter().enumerate().filter(|(_, row)| row.special & ISOLATED != 0) {
             block.slot[first_slot + i] = block.instrument.len() as u32;
-            push(block, source, &source.merged(*row));
-            let margin = source.positions.isolated_margin.as_ref();
-            let margin = margin.and_then(|margin| margin.get(*row as usize)).unwrap_or(0.0);
-            close_bucket(block, *row, margin, 1);
+            push(block, source, &source.merged(row));
+            let margin = source.isolated_margin.and_then(|margin| margin.get(row.row as usize));
+            let margin = margin.unwrap_or(0.0);
+            close_bucket(block, row.row, margin, 1);
         }
     }
 
@@ -361,17 +469,15 @@ impl Builder {
     }
 
     /// Writes an account's balances to the block, merged by asset.
-    fn cash(&mut self, block: &mut Block, source: &Source<'_>, balances: &[u32]) {
-        for row in balances {
-            let asset = source.asset[*row as usize];
-            let amount = source.amount[*row as usize];
-            let seen = &mut self.seen_asset[asset as usize];
+    fn cash(&mut self, block: &mut Block, balances: &[BalanceRecord]) {
+        for balance in balances {
+            let seen = &mut self.seen_asset[balance.asset as usize];
             if seen.0 == self.stamp {
-                block.amount[seen.1 as usize] += amount;
+                block.amount[seen.1 as usize] += balance.amount;
             } else {
                 *seen = (self.stamp, block.asset.len() as u32);
-                block.asset.push(asset);
-                block.amount.push(amount);
+                block.asset.push(balance.asset);
+                block.amount.push(balance.amount);
             }
         }
     }
@@ -385,10 +491,10 @@ fn push(block: &mut Block, source: &Source<'_>, row: &Merged) {
     if source.table.is_some() {
         block.table.push(row.table);
     }
-    if source.positions.open_buy.is_some() || source.positions.open_sell.is_some() {
+    if source.open_buy.is_some() || source.open_sell.is_some() {
         block.orders.push(row.orders);
     }
-    if source.positions.leverage.is_some() {
+    if source.leverage.is_some() {
         block.leverage.push(row.leverage);
     }
 }

@@ -5,10 +5,11 @@
 //! entry sums, `sum(q * E)` and `sum(q / E)`, because only the market knows which of the
 //! two a contract needs. `Book::build` makes one; it never changes afterwards.
 
-use crate::block::{Block, Builder, Source};
+use crate::block::{BalanceRecord, Block, Builder, PositionRecord, Source};
 use crate::columns::{Fault, Numbers, Reason, Values};
 use crate::error::{Error, Result};
 use crate::keys::{Ids, NONE, Names, number_accounts};
+use crate::partition::{Grouped, Parts};
 use crate::{batch, columns};
 
 /// Accounts in a block.
@@ -60,24 +61,6 @@ pub struct BookInput {
     pub instruments: Ids,
 }
 
-/// Rows of a frame by account: those of account `a` are `rows[start[a]..start[a + 1]]`.
-pub struct ByAccount {
-    start: Vec<u32>,
-    rows: Vec<u32>,
-}
-
-impl ByAccount {
-    /// The rows of an account, in input order.
-    pub fn rows(&self, account: usize) -> &[u32] {
-        &self.rows[self.start[account] as usize..self.start[account + 1] as usize]
-    }
-
-    /// The rows of an account and of all after it.
-    pub fn rows_from(&self, account: usize) -> &[u32] {
-        &self.rows[self.start[account] as usize..]
-    }
-}
-
 /// Who holds what. See the module.
 pub struct Book {
     /// Instruments by code.
@@ -104,8 +87,6 @@ pub struct Book {
     pub balance_account: Vec<u32>,
     /// For each balance row, its asset, `NONE` where it is null.
     pub balance_asset: Vec<u32>,
-    /// Position rows by account.
-    pub by_account: ByAccount,
     /// The `positions` frame as it came.
     pub positions: Positions,
 }
@@ -157,19 +138,23 @@ impl Book {
                 account_row[*account as usize] = row as u32;
             }
         }
-        let by_account = group_rows(&position_account, first.len(), threads);
-        let balances_by_account = group_rows(&balance_account, first.len(), threads);
-        let source = Source {
-            positions: &positions,
-            instrument: &position_instrument,
-            table: position_table.as_deref(),
-            amount: balances.amount.values(),
-            asset: &balance_asset,
-            positions_by_account: &by_account,
-            balances_by_account: &balances_by_account,
-            indeterminate: &indeterminate,
+        let source = Source::new(&positions, &position_instrument, position_table.as_deref());
+        let owner = |accounts: &[u32], row: usize| {
+            let account = accounts[row];
+            (account != NONE && !indeterminate[account as usize]).then_some(account)
         };
-        let blocks = build_blocks(&source, instruments.len(), assets.len(), threads);
+        let position = |row| Some(source.record(owner(&position_account, row)?, row));
+        let amounts = balances.amount.values();
+        let balance = |row| {
+            let account = owner(&balance_account, row)?;
+            Some(BalanceRecord { account, asset: balance_asset[row], amount: amounts[row] })
+        };
+        let rows = [position_account.len(), balance_account.len()];
+        let count = first.len();
+        let position_parts = Parts::cut(rows[0], count, BLOCK_ACCOUNTS, threads, position);
+        let balance_parts = Parts::cut(rows[1], count, BLOCK_ACCOUNTS, threads, balance);
+        let sizes = [instruments.len(), assets.len()];
+        let blocks = build_blocks(&source, &position_parts, &balance_parts, sizes, threads);
         Ok(Self {
             instruments,
             assets,
@@ -183,7 +168,6 @@ impl Book {
             position_instrument,
             balance_account,
             balance_asset,
-            by_account,
             positions,
         })
     }
@@ -302,68 +286,27 @@ fn margin_lacking(positions: &Positions) -> Vec<Fault> {
     lacking.map(fault).collect()
 }
 
-/// Groups rows by account, keeping their order. Rows without an account are left out.
-fn group_rows(row_account: &[u32], accounts: usize, threads: usize) -> ByAccount {
-    let ranges = batch::ranges(accounts, threads);
-    let inside = |range: &std::ops::Range<usize>| {
-        let (low, width) = (range.start as u32, range.len() as u32);
-        move |account: u32| {
-            let local = account.wrapping_sub(low);
-            (local < width).then_some(local as usize)
-        }
-    };
-    let counts = batch::map(threads, ranges.clone(), |range| {
-        let local = inside(&range);
-        let mut counts = vec![0u32; range.len()];
-        row_account.iter().filter_map(|account| local(*account)).for_each(|a| counts[a] += 1);
-        counts
-    });
-    let mut start = Vec::with_capacity(accounts + 1);
-    let mut at = 0;
-    start.push(at);
-    start.extend(counts.into_iter().flatten().map(|count| {
-        at += count;
-        at
-    }));
-    let mut rows = vec![0u32; at as usize];
-    let mut rest = rows.as_mut_slice();
-    let mut tasks = Vec::new();
-    for range in ranges {
-        let length = start[range.end] - start[range.start];
-        let (head, tail) = rest.split_at_mut(length as usize);
-        tasks.push((range, head));
-        rest = tail;
-    }
-    batch::map(threads, tasks, |(range, target)| {
-        let local = inside(&range);
-        let base = start[range.start];
-        let mut next: Vec<u32> = start[range.clone()].iter().map(|s| s - base).collect();
-        for (row, account) in row_account.iter().enumerate() {
-            if let Some(account) = local(*account) {
-                target[next[account] as usize] = row as u32;
-                next[account] += 1;
-            }
-        }
-    });
-    ByAccount { start, rows }
-}
-
 fn build_blocks(
     source: &Source<'_>,
-    instruments: usize,
-    assets: usize,
+    positions: &Parts<PositionRecord>,
+    balances: &Parts<BalanceRecord>,
+    [instruments, assets]: [usize; 2],
     threads: usize,
 ) -> Vec<Block> {
-    let accounts = source.indeterminate.len();
-    let blocks = accounts.div_ceil(BLOCK_ACCOUNTS);
-    let pieces = batch::ranges(blocks, 4 * threads);
-    let built = batch::map(threads, pieces, |piece| {
+    let built = batch::map(threads, batch::ranges(positions.len(), 4 * threads), |parts| {
         let mut builder = Builder::new(instruments, assets);
-        let build = |block: usize| {
-            let first = block * BLOCK_ACCOUNTS;
-            builder.build(source, first..(first + BLOCK_ACCOUNTS).min(accounts))
-        };
-        piece.map(build).collect::<Vec<Block>>()
+        let (mut held, mut owned) = (Grouped::default(), Grouped::default());
+        let mut blocks = Vec::new();
+        for part in parts {
+            positions.group(part, &mut held);
+            balances.group(part, &mut owned);
+            let accounts = positions.accounts(part);
+            for first in accounts.clone().step_by(BLOCK_ACCOUNTS) {
+                let block = first..(first + BLOCK_ACCOUNTS).min(accounts.end);
+                blocks.push(builder.build(source, &held, &owned, block));
+            }
+        }
+        blocks
     });
     let mut blocks: Vec<Block> = built.into_iter().flatten().collect();
     let mut first_bucket = 0;

@@ -116,10 +116,12 @@ impl Numbers {
 
     /// The value of a row; None where it is null.
     pub fn get(&self, row: usize) -> Option<f64> {
-        match &self.validity {
-            Some(validity) if !validity.get(row) => None,
-            _ => Some(self.values[row]),
-        }
+        self.view().get(row)
+    }
+
+    /// The column as slices, for reading many rows.
+    pub fn view(&self) -> View<'_> {
+        View { values: &self.values, validity: self.validity.as_ref().map(|v| &*v.0) }
     }
 
     /// All values; what stands under a null means nothing.
@@ -135,13 +137,14 @@ impl Numbers {
     /// Every row that may not pass, with the reason, in row order.
     pub fn check(&self) -> Vec<(u32, Reason)> {
         let mut faults = Vec::new();
+        let view = self.view();
         for (block, values) in self.values.chunks(BLOCK).enumerate() {
             let holds = self.validity.is_none() && values.iter().all(|v| self.range.holds(*v));
             if holds {
                 continue;
             }
             for row in block * BLOCK..block * BLOCK + values.len() {
-                let reason = match self.get(row) {
+                let reason = match view.get(row) {
                     None if self.required => Some(Reason::Null),
                     None => None,
                     Some(value) => self.range.refuse(value),
@@ -150,6 +153,24 @@ impl Numbers {
             }
         }
         faults
+    }
+}
+
+/// `Numbers` as slices.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    values: &'a [f64],
+    validity: Option<&'a [u64]>,
+}
+
+impl View<'_> {
+    /// The value of a row; None where it is null.
+    #[inline]
+    pub fn get(self, row: usize) -> Option<f64> {
+        match self.validity {
+            Some(words) if words[row / 64] >> (row % 64) & 1 == 0 => None,
+            _ => Some(self.values[row]),
+        }
     }
 }
 

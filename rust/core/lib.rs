@@ -18,6 +18,7 @@ pub mod liquidation;
 pub mod margin;
 pub mod market;
 pub mod marks;
+mod partition;
 pub mod positions;
 pub mod results;
 pub mod rules;

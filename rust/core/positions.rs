@@ -191,8 +191,7 @@ impl Sweep {
 fn slots(book: &Book) -> Vec<u32> {
     let mut slots = vec![NONE; book.position_account.len()];
     for block in &book.blocks {
-        let rows = book.by_account.rows_from(block.first_account);
-        for (row, slot) in rows.iter().zip(&block.slot) {
+        for (row, slot) in block.row.iter().zip(&block.slot) {
             slots[*row as usize] = *slot;
         }
     }

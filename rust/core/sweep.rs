@@ -199,7 +199,9 @@ fn mark_accounts(book: &Book, faults: &[Fault], indeterminate: &mut [bool]) {
 fn overflow_faults(book: &Book, marks: &Marks, accounts: &[usize]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for account in accounts {
-        let rows = book.by_account.rows(*account);
+        let of_account = |row: &&u32| book.position_account[**row as usize] as usize == *account;
+        let rows: Vec<u32> =
+            book.block_of(*account).row.iter().filter(of_account).copied().collect();
         let inverse = |row: &&u32| {
             marks.instruments[book.position_instrument[**row as usize] as usize].inverse
         };
