@@ -8,10 +8,12 @@
 pub mod batch;
 pub mod block;
 pub mod book;
+mod builder;
 pub mod columns;
 pub mod digest;
 pub mod error;
 pub mod exact;
+pub mod holdings;
 pub mod keys;
 pub mod labels;
 pub mod liquidation;

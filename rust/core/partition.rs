@@ -126,7 +126,7 @@ mod tests {
         let accounts = 10_000;
         let owner = |row: usize| (row as u32 * 7919) % accounts;
         for threads in [1, 3] {
-            let row = |row: usize| (row % 10 != 0).then(|| Row(owner(row), row));
+            let row = |row: usize| (!row.is_multiple_of(10)).then(|| Row(owner(row), row));
             let parts = Parts::cut(30_000, accounts as usize, 4, threads, row);
             let mut grouped = Grouped::default();
             let mut seen = 0;

@@ -1,0 +1,50 @@
+# The verbs of this project, for people. `.ci/run` uses the same ones.
+PYTHON ?= .venv/bin/python
+
+.PHONY: setup test lint format wheel bench bench-kernel demo clean
+
+setup:  ## an environment with everything, built in place
+	python3 -m venv .venv
+	$(PYTHON) -m pip install --quiet 'maturin>=1.16,<2'
+	$(PYTHON) -m pip install --quiet '.[dev]'
+
+develop:  ## rebuild the extension after a change in Rust
+	VIRTUAL_ENV=$(abspath .venv) $(PYTHON) -m maturin develop --release
+
+test:  ## all tests, Python and Rust
+	$(PYTHON) -m pytest
+	cargo test
+
+lint:  ## style, types, stub
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m mypy.stubtest margrave._core
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+format:
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+	cargo fmt --all
+
+wheel:  ## build the wheel and try it in an environment of its own
+	rm -rf target/wheel target/wheel-venv
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir target/wheel .
+	python3 -m venv target/wheel-venv
+	target/wheel-venv/bin/pip install --quiet target/wheel/margrave-*.whl
+	cd target && wheel-venv/bin/margrave --version
+	cd target && wheel-venv/bin/margrave demo --accounts 1000 --quiet
+	cd target && wheel-venv/bin/python -c "import margrave; print(margrave.Rules.preset('hyperliquid'))"
+
+bench:  ## end to end, beside Polars (minutes)
+	$(PYTHON) -m pytest benches/end_to_end.py
+
+bench-kernel:  ## the Rust kernel alone
+	cargo bench
+
+demo:
+	.venv/bin/margrave demo
+
+clean:
+	rm -rf target dist .venv

@@ -1,0 +1,32 @@
+"""The README says what happens."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_first_example_runs_and_its_arithmetic_holds() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert block.count("\n") <= 15
+    names: dict[str, object] = {}
+    exec(block, names)
+    night = names["night"]
+    accounts, positions = night.accounts, night.positions  # type: ignore[attr-defined]
+    assert accounts["status"].to_list() == ["healthy", "below_initial"]
+    assert accounts["margin_balance"].to_list() == [17_000.0, 2_000.0]
+    assert accounts["maintenance_margin"].to_list() == pytest.approx([387.5, 1_550.0])
+    assert accounts["initial_margin"][1] == pytest.approx(3_100.0)
+    prices: pl.Series = positions["liquidation_price"]
+    assert prices.to_list() == pytest.approx([14_000 / 0.49375, 126_000 / 2.025])
+
+
+def test_both_commands_stand_where_the_pipeline_reads_them() -> None:
+    commands = re.findall(r"<!-- (setup|tests) -->\n```sh\n(.+)\n```", README)
+    assert [name for name, _ in commands] == ["setup", "tests"]
+    assert all(command for _, command in commands)
