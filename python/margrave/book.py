@@ -95,16 +95,11 @@ class Book:
         held_ids, listed_ids = meet([held, instruments], is_account=False)
         (asset_ids,) = meet([assets], is_account=False)
         self._listed = pl.DataFrame([listed_ids.alias("instrument_id")])
+        others = {"positions": {"instrument_id": held_ids}, "balances": {"asset_id": asset_ids}}
         self._frames = {
-            frame.name: frame.known.with_columns(ids.alias("account_id"))
+            frame.name: frame.with_ids(account_id=ids, **others.get(frame.name, {}))
             for frame, ids in zip(frames, meet(account_ids, is_account=True), strict=True)
         }
-        self._frames["positions"] = self._frames["positions"].with_columns(
-            held_ids.alias("instrument_id")
-        )
-        self._frames["balances"] = self._frames["balances"].with_columns(
-            asset_ids.alias("asset_id")
-        )
         self._raw = {frame.name: frame.raw for frame in frames}
 
     def sweep(self, market: Market, rules: Rules, *, threads: int | None = None) -> Sweep:

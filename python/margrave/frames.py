@@ -35,6 +35,11 @@ class Frame:
     known: pl.DataFrame
     is_csv: bool
 
+    def with_ids(self, **ids: pl.Series) -> pl.DataFrame:
+        """Return `known` with id columns of these names after it."""
+        columns = [values.alias(name) for name, values in ids.items()]
+        return pl.DataFrame([*self.known.get_columns(), *columns])
+
 
 def read(name: str, source: object) -> pl.DataFrame:
     """Return the rows of `source` as a Polars frame.

@@ -44,10 +44,8 @@ class Market:
         self.asset_kind = None if asset_ids.is_csv else common_kind([asset_ids])
         self.settle_assets = _names(instrument_ids.values, settle_ids.values)
         self.frames = {
-            "instruments": terms.known.with_columns(
-                instrument.alias("instrument_id"), settle.alias("settle_asset")
-            ),
-            "assets": prices.known.with_columns(asset.alias("asset_id")),
+            "instruments": terms.with_ids(instrument_id=instrument, settle_asset=settle),
+            "assets": prices.with_ids(asset_id=asset),
         }
         raw = {"instruments": terms.raw, "assets": prices.raw}
         core = self._build()

@@ -1,0 +1,356 @@
+"""The command line: `main`, which alone ends the process, and the commands below it.
+
+A command returns its exit code or raises; `run` turns whatever was raised into a message
+and a code. Text for people goes to standard error, answers to standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import typer
+
+from margrave import exits, night
+from margrave.exits import DONE, REJECTS, USAGE
+from margrave.terminal import Session
+
+if TYPE_CHECKING:
+    import margrave as mg
+    from margrave.publish import Publication
+
+__all__ = ["main", "run"]
+
+_Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write, whole or not.")]
+_Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what Margrave wrote to --out before.")
+]
+_Seed = Annotated[int, typer.Option("--seed", metavar="S", min=0, help="Which exchange.")]
+_Json = Annotated[
+    bool, typer.Option("--json", help="Print manifest, totals and exit code as one JSON object.")
+]
+_Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but what went wrong.")]
+_Debug = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error (or set MARGRAVE_DEBUG=1).")
+]
+
+app = typer.Typer(
+    name="margrave",
+    help="Which accounts no longer cover what they must hold, by how much, and what they hold.",
+    epilog=exits.MEANINGS,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+rules_app = typer.Typer(help="The rulesets that come with Margrave.", no_args_is_help=True)
+app.add_typer(rules_app, name="rules")
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and end the process with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Return the exit code of `margrave` with these arguments, whatever happens in it."""
+    session = Session()
+    try:
+        code = _dispatch(arguments, session)
+        session.end()
+    except BaseException as fault:
+        session.abort()
+        if session.debug:
+            session.complain("".join(traceback.format_exception(fault)))
+        message, code = exits.explain(fault, debug=session.debug, signal=session.signal)
+        session.complain(message)
+    return code
+
+
+def _dispatch(arguments: Sequence[str], session: Session) -> int:
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(
+            args=list(arguments), prog_name="margrave", standalone_mode=False, obj=session
+        )
+    except SystemExit as stop:  # shell completion; or a reader of --help that has gone
+        gone = isinstance(stop.__context__, BrokenPipeError)
+        return DONE if gone or not stop.code else USAGE
+    if code == 130:  # what typer makes of KeyboardInterrupt
+        raise KeyboardInterrupt
+    return int(code or DONE)
+
+
+def _print_version(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        from margrave import __version__
+
+        context.obj.answer(f"margrave {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _margrave(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog=exits.MEANINGS)
+def demo(
+    context: typer.Context,
+    accounts: Annotated[
+        int, typer.Option("--accounts", metavar="N", min=1, help="How many accounts.")
+    ] = 100_000,
+    seed: _Seed = 7,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Keep the tables here; written whole or not."),
+    ] = None,
+    overwrite: _Overwrite = False,
+    quiet: _Quiet = False,
+    debug: _Debug = False,
+) -> int:
+    """Generate an exchange, sweep it, print what was found.
+
+    Shows what a risk officer asks first: accounts by status, what is at risk, the worst.
+    """
+    session = _session(context, quiet, debug)
+    import margrave as mg
+    from margrave.publish import Publication
+
+    publication = session.enter(Publication(out, overwrite=overwrite)) if out else None
+    with session.step("generate", f"generating {accounts:,} accounts"):
+        exchange = mg.generate(accounts, seed)
+    with session.step("sweep", f"sweeping {accounts:,} accounts"):
+        result = mg.sweep(
+            exchange.positions,
+            exchange.balances,
+            exchange.instruments,
+            exchange.assets,
+            exchange.rules,
+        )
+    code = _hand_over(session, result, exchange.rules, publication, worst=10, held=3)
+    if publication is None:
+        session.say("Nothing was written; --out DIR keeps the tables.")
+    session.say(
+        "\nNext, see what a night of your own looks like, then sweep it:\n"
+        "  margrave generate --accounts 1000 --out night\n"
+        "  margrave sweep night --out tables"
+    )
+    return code
+
+
+@app.command(epilog=exits.MEANINGS)
+def generate(
+    context: typer.Context,
+    accounts: Annotated[
+        int, typer.Option("--accounts", metavar="N", min=1, help="How many accounts.")
+    ],
+    out: _Out,
+    seed: _Seed = 7,
+    overwrite: _Overwrite = False,
+    quiet: _Quiet = False,
+    debug: _Debug = False,
+) -> int:
+    """Write a synthetic night that sweep can read.
+
+    Frames as NIGHT has them, and a ruleset beside them: the same files for the same N and S.
+    """
+    session = _session(context, quiet, debug)
+    import margrave as mg
+    from margrave.publish import Publication
+
+    publication = session.enter(Publication(out, overwrite=overwrite))
+    with session.step("generate", f"generating {accounts:,} accounts"):
+        exchange = mg.generate(accounts, seed)
+    with session.step("write", f"writing {out}"):
+        for name in night.REQUIRED:
+            publication.write(f"{name}.parquet", getattr(exchange, name))
+        publication.write("tiers.parquet", exchange.rules.tiers)
+        publication.write("weights.parquet", exchange.rules.weights)
+        toml = exchange.rules.to_toml(tiers="tiers.parquet", weights="weights.parquet")
+        publication.write(night.RULES_FILE, toml)
+        session.hold()
+        publication.commit()
+    session.say(
+        f"{out}: {accounts:,} accounts, {exchange.positions.height:,} positions, "
+        f"{exchange.balances.height:,} balances\n"
+        f"next: margrave sweep {shlex.quote(str(out))} --out tables"
+    )
+    return DONE
+
+
+@app.command(epilog=exits.MEANINGS)
+def sweep(
+    context: typer.Context,
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="NIGHT",
+            help="Folder with positions, balances, instruments, assets and, if you like, "
+            "accounts: each a .parquet or .csv file or a folder of them.",
+        ),
+    ],
+    out: _Out,
+    rules: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R", help="A preset's id or a ruleset file. [default: NIGHT/rules.toml]"
+        ),
+    ] = None,
+    tiers: Annotated[
+        Path | None, typer.Option(metavar="F", help="Tier tables instead of the ruleset's.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="F", help="Weight tables instead of the ruleset's.")
+    ] = None,
+    overwrite: _Overwrite = False,
+    max_rejects: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Rejects, or indeterminate accounts, to accept."),
+    ] = 0,
+    on_error: Annotated[
+        Literal["quarantine", "raise"],
+        typer.Option(help="Set bad rows aside with their accounts, or refuse the night."),
+    ] = "quarantine",
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Threads to use. [default: all cores]")
+    ] = None,
+    as_json: _Json = False,
+    quiet: _Quiet = False,
+    debug: _Debug = False,
+) -> int:
+    """Compute the margin of every account of a night.
+
+    Written to --out are accounts, buckets, positions, totals and rejects (.parquet) and
+    manifest.json.
+    """
+    session = _session(context, quiet, debug)
+    import margrave as mg
+    from margrave.publish import Publication
+
+    files = night.find(folder)
+    named = [Path(rules)] if rules else []
+    inputs = [folder, *named, *(path for path in (tiers, weights) if path)]
+    publication = session.enter(Publication(out, overwrite=overwrite, inputs=inputs))
+    with session.step("sweep", f"sweeping {folder}"), night.reading():
+        ruleset = night.ruleset(folder, rules, tiers=tiers, weights=weights)
+        frames = [files[name] for name in night.REQUIRED]
+        result = mg.sweep(
+            *frames, ruleset, accounts=files.get("accounts"), on_error=on_error, threads=threads
+        )
+    return _hand_over(
+        session, result, ruleset, publication, limit=max_rejects, as_json=as_json, worst=3, held=1
+    )
+
+
+@rules_app.command("list")
+def list_rules(context: typer.Context) -> int:
+    """Print the id and the title of every preset."""
+    import margrave as mg
+
+    ids = mg.Rules.presets()
+    width = max(map(len, ids), default=0)
+    for preset in ids:
+        context.obj.answer(f"{preset:{width}}  {mg.Rules.preset(preset).title}")
+    return DONE
+
+
+@rules_app.command("show")
+def show_rules(
+    context: typer.Context,
+    preset: Annotated[str, typer.Argument(metavar="ID", help="A preset's id.")],
+) -> int:
+    """Print the file of a preset: copy it, change it, name it with --rules."""
+    from importlib import resources
+
+    night.check_preset(preset, "ID")
+    file = resources.files("margrave").joinpath("presets", f"{preset}.toml")
+    context.obj.answer(file.read_text(encoding="utf-8").rstrip("\n"))
+    return DONE
+
+
+def _session(context: typer.Context, quiet: bool, debug: bool) -> Session:
+    session: Session = context.obj
+    session.quiet = quiet
+    session.debug = session.debug or debug
+    return session
+
+
+def _hand_over(
+    session: Session,
+    result: mg.Sweep,
+    ruleset: mg.Rules,
+    publication: Publication | None,
+    *,
+    limit: int = 0,
+    as_json: bool = False,
+    worst: int,
+    held: int,
+) -> int:
+    """Publish the tables of a sweep, say what it found, and return its exit code."""
+    from margrave import report
+
+    with session.step("tables", "making the tables"):
+        names = ("accounts", "buckets", "positions", "totals", "rejects")
+        tables = {name: getattr(result, name) for name in names}
+    totals = tables["totals"].row(0, named=True)
+    gates = _failed_gates(tables["rejects"].height, totals["indeterminate_accounts"], limit)
+    code = REJECTS if gates else DONE
+    with session.step("digest", "digesting input and result"):
+        facts = {**result.manifest, "totals": totals, "gates": gates, "exit_code": code}
+        text = json.dumps(facts, indent=2, allow_nan=False)
+    if publication is not None:
+        with session.step("write", f"writing {publication.name}"):
+            for name, frame in tables.items():
+                publication.write(f"{name}.parquet", frame)
+            publication.write("manifest.json", text + "\n")
+            session.hold()
+            publication.commit()
+    if not session.quiet:
+        unit = ruleset.valuation_asset
+        session.say(
+            f"Ruleset {ruleset.id} ({ruleset.hash[:12]}): {totals['accounts']:,} accounts, "
+            f"{tables['positions'].height:,} positions\n"
+        )
+        session.say(
+            report.summary(tables["accounts"], tables["totals"], tables["rejects"], unit=unit)
+        )
+        shown = report.worst(
+            tables["accounts"], tables["positions"], unit=unit, count=worst, held=held
+        )
+        session.say(f"\n{shown}")
+    if publication is not None:
+        session.say(f"\nWritten to {publication.name}: {', '.join(tables)}, manifest.json")
+    session.say("\nSeconds: " + ", ".join(f"{n} {s:.2f}" for n, s in session.seconds.items()))
+    for gate in gates:
+        session.complain(
+            f"exit code {code}: {gate['rejects']:,} rejects and {gate['indeterminate_accounts']:,} "
+            f"indeterminate accounts; --max-rejects {gate['limit']:,} allows no more of either"
+        )
+    if as_json:
+        session.answer(text)
+    return code
+
+
+def _failed_gates(rejects: int, indeterminate: int, limit: int) -> list[dict[str, Any]]:
+    if max(rejects, indeterminate) <= limit:
+        return []
+    return [
+        {
+            "gate": "max_rejects",
+            "rejects": rejects,
+            "indeterminate_accounts": indeterminate,
+            "limit": limit,
+        }
+    ]

@@ -1,0 +1,257 @@
+"""What a night says, in plain text: the key words are `summary` and `worst`.
+
+Knows the frames of a result and nothing else of Margrave. Ids are hostile strings: they
+are shown escaped and cut, and nothing here interprets them.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import polars as pl
+
+__all__ = ["printable", "summary", "worst"]
+
+#: The statuses as a risk officer reads them: the worst first, what was not computed last.
+_STATUSES = ("bankrupt", "liquidation", "below_initial", "healthy", "flat", "indeterminate")
+
+#: A row of a frame by column name.
+_Row = dict[str, Any]
+
+_ID_WIDTH = 36
+_REASONS_SHOWN = 5
+
+
+def summary(
+    accounts: pl.DataFrame, totals: pl.DataFrame, rejects: pl.DataFrame, *, unit: str
+) -> str:
+    """Return accounts by status and what is at risk, as lines of plain text.
+
+    Args:
+        accounts: The `accounts` of a sweep.
+        totals: Its `totals`, one row.
+        rejects: Its `rejects`.
+        unit: What money is in, the ruleset's valuation asset.
+    """
+    total = totals.row(0, named=True)
+    parts = [_by_status(accounts, total, unit), _at_risk(total, unit)]
+    if rejects.height:
+        parts.append(_rejected(rejects))
+    return "\n\n".join(parts)
+
+
+def worst(
+    accounts: pl.DataFrame, positions: pl.DataFrame, *, unit: str, count: int = 10, held: int = 3
+) -> str:
+    """Return the `count` worst accounts and the largest positions of each, as plain text.
+
+    The worst status comes first; within `bankrupt` and `liquidation` the largest bad debt,
+    then the lowest margin buffer; among accounts that cover their requirement the lowest
+    margin level. Accounts that are flat or indeterminate are never among them.
+
+    Args:
+        accounts: The `accounts` of a sweep.
+        positions: Its `positions`.
+        unit: What money is in, the ruleset's valuation asset.
+        count: How many accounts to show at most.
+        held: How many positions of each to show at most, by notional.
+    """
+    chosen = _worst_accounts(accounts, count)
+    if chosen.is_empty():
+        return "No account has anything at stake."
+    columns = ("equity", "bad_debt", "margin_buffer", "gross_notional")
+    places = _places(value for column in columns for value in chosen[column])
+    rows = [["account", "status", "equity", "bad debt", "margin buffer", "notional", "positions"]]
+    rows += [
+        [
+            printable(account["account_id"]),
+            _words(account["status"]),
+            *(_money(account[column], places) for column in columns),
+            f"{account['positions']:,}",
+        ]
+        for account in chosen.iter_rows(named=True)
+    ]
+    heading, *lines = _table(rows, left=2)
+    holdings = _largest(positions, chosen["account_id"], held)
+    cells = [_holding(row, places) for rows in holdings for row in rows]
+    holding_lines = iter(_table(cells, notes=True))
+    shown = [f"The {_count(chosen.height, 'worst account')} and what they hold, in {unit}", heading]
+    for line, rows_held in zip(lines, holdings, strict=True):
+        shown.append(line)
+        shown.extend(next(holding_lines) for _ in rows_held)
+    return "\n".join(shown)
+
+
+def printable(value: object, width: int = _ID_WIDTH) -> str:
+    """Return `value` as text of at most `width` characters that is safe on a terminal.
+
+    Control and format characters, line ends and lone surrogates are written as escapes
+    (`\\x1b`), so that no id can move the cursor, colour the screen or reorder a line; an
+    empty text is shown as `''`.
+    """
+    text = str(value)
+    if not text:
+        return "''"
+    cut = text[:width]
+    shown = "".join(c if _is_plain(c) else c.encode("unicode_escape").decode() for c in cut)
+    if len(text) > width or len(shown) > width:
+        return shown[: width - 1] + "…"
+    return shown
+
+
+def _is_plain(character: str) -> bool:
+    return unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+
+
+def _by_status(accounts: pl.DataFrame, total: _Row, unit: str) -> str:
+    notional = dict(
+        accounts.group_by(pl.col("status").cast(pl.String))
+        .agg(pl.col("gross_notional").sum())
+        .iter_rows()
+    )
+    everybody = int(total["accounts"])
+    places = _places([total["gross_notional"]])
+    rows = [["status", "accounts", "share", f"notional, {unit}"]]
+    for status in _STATUSES:
+        number = int(total[f"{status}_accounts"])
+        computed = status != "indeterminate"
+        money = _money(notional.get(status, 0.0), places) if computed else "not computed"
+        rows.append([_words(status), f"{number:,}", _share(number, everybody), money])
+    money = _money(total["gross_notional"], places)
+    rows.append(["all", f"{everybody:,}", _share(everybody, everybody), money])
+    return "\n".join(["Accounts by status", *_table(rows)])
+
+
+def _at_risk(total: _Row, unit: str) -> str:
+    share = _share(total["liquidatable_notional"], total["gross_notional"])
+    notes = {
+        "liquidatable_notional": f"{share} of all notional",
+        "total_margin_deficit": "what buckets past their trigger lack",
+        "total_bad_debt": "what buckets owe beyond what they hold",
+        "equity": "of all accounts",
+        "maintenance_margin": "of all accounts",
+    }
+    places = _places(total[column] for column in notes)
+    rows = [["liquidatable accounts", f"{total['liquidatable_accounts']:,}", ""]]
+    rows += [
+        [_words(column.removeprefix("total_")), _money(total[column], places), note]
+        for column, note in notes.items()
+    ]
+    return "\n".join([f"At risk, in {unit}", *_table(rows, notes=True)])
+
+
+def _rejected(rejects: pl.DataFrame) -> str:
+    groups = (
+        rejects.group_by("frame", "column", "reason", maintain_order=True)
+        .agg(pl.len().alias("rows"), pl.col("row").min().alias("first"))
+        .sort("rows", descending=True, maintain_order=True)
+    )
+    lines = [f"{_count(rejects.height, 'value')} rejected, first reasons:"]
+    for group in groups.head(_REASONS_SHOWN).iter_rows(named=True):
+        where = f"{group['frame']}.{group['column']}"
+        first = f"{group['rows']:,}, first row {group['first']:,}"
+        lines.append(f"  {where}: {printable(group['reason'], 100)} ({first})")
+    return "\n".join(lines)
+
+
+def _worst_accounts(accounts: pl.DataFrame, count: int) -> pl.DataFrame:
+    found = accounts.clear()
+    for status in _STATUSES[:4]:
+        rows = accounts.filter(pl.col("status") == status)
+        if status in ("bankrupt", "liquidation"):
+            rows = rows.sort(
+                "bad_debt", "margin_buffer", descending=[True, False], maintain_order=True
+            )
+        else:
+            rows = rows.sort("margin_level", nulls_last=True, maintain_order=True)
+        found = found.vstack(rows.head(count - found.height))
+        if found.height == count:
+            break
+    return found
+
+
+def _largest(positions: pl.DataFrame, account_ids: pl.Series, held: int) -> list[list[_Row]]:
+    """Return for each account its `held` largest positions by notional, the largest first."""
+    open_rows = positions.filter(
+        pl.col("account_id").is_in(account_ids.implode()) & (pl.col("quantity") != 0)
+    ).sort("notional", descending=True, nulls_last=True, maintain_order=True)
+    return [
+        open_rows.filter(pl.col("account_id") == account_id).head(held).rows(named=True)
+        for account_id in account_ids
+    ]
+
+
+def _holding(row: _Row, places: int) -> list[str]:
+    side = "long" if row["quantity"] > 0 else "short"
+    isolated = ", isolated" if row["bucket_id"].startswith("isolated") else ""
+    return [
+        f"    {side} {printable(row['instrument_id'])}{isolated}",
+        _money(row["notional"], places),
+        f"mark {_price(row['mark_price'])}, {_liquidation(row)}",
+    ]
+
+
+def _liquidation(row: _Row) -> str:
+    price, mark = row["liquidation_price"], row["mark_price"]
+    if row["liquidation_price_kind"] == "breached":
+        return "past its trigger"
+    if price is None:
+        return "no liquidation price"
+    way = "below" if price < mark else "above"
+    return f"liquidated at {_price(price)}, {_share(abs(price - mark), mark)} {way}"
+
+
+def _table(rows: Sequence[Sequence[str]], *, left: int = 1, notes: bool = False) -> list[str]:
+    """Return `rows` as lines of aligned cells: the first `left` ones and notes to the left."""
+    if not rows:
+        return []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    last = len(widths) - 1
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if at < left or (notes and at == last) else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(("  " + "  ".join(cells)).rstrip())
+    return lines
+
+
+def _places(values: Iterable[float | None]) -> int:
+    """Return how many decimals to show of these amounts: cents, unless they are large."""
+    return 2 if max((abs(value) for value in values if value is not None), default=0) < 1e7 else 0
+
+
+def _money(value: float | None, places: int) -> str:
+    if value is None:
+        return "-"
+    if abs(value) >= 1e15:
+        return f"{value:.4e}"
+    if value != 0 and round(value, places) == 0:  # too small for its column, but not nothing
+        return f"{value:.1g}"
+    return f"{value:,.{places}f}"
+
+
+def _price(value: float | None) -> str:
+    if value is None:
+        return "-"
+    if 1e5 <= value < 1e15:
+        return f"{value:,.0f}"
+    if 1e-12 < value < 1e-4:
+        return f"{value:.18f}"[: 7 - math.floor(math.log10(value))].rstrip("0")
+    return f"{value:,.6g}"
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.2f} %" if whole > 0 else "-"
+
+
+def _words(status: str) -> str:
+    return status.replace("_", " ")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

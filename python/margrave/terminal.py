@@ -1,0 +1,193 @@
+"""One run at a terminal: what it says, what it shows while it works, how it is stopped.
+
+A `Session` sends text for people to standard error and answers to standard output, and
+holds what must be put away however the run ends.
+
+Python turns the first Ctrl-C into `KeyboardInterrupt`, and so does Polars inside a call of
+its own: one signal may be raised twice. `hold` makes an end of both, so that what is being
+put away, or put in place, is not interrupted. SIGTERM is turned into the same exception.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+import unicodedata
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from types import FrameType
+from typing import TYPE_CHECKING, TextIO, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+__all__ = ["Session"]
+
+#: Seconds that a step must take before it is shown.
+_PATIENCE = 1.0
+
+_T = TypeVar("_T")
+
+
+class Session:
+    """One run of the program.
+
+    Attributes:
+        quiet: Says nothing but what went wrong.
+        debug: Shows the traceback of what went wrong.
+        seconds: How long each finished step took, by its name.
+    """
+
+    def __init__(self) -> None:
+        self.quiet = False
+        self.debug = os.environ.get("MARGRAVE_DEBUG", "") not in ("", "0")
+        self.seconds: dict[str, float] = {}
+        self._received: int | None = None
+        self._closing = ExitStack()
+        if _is_main_thread() and signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+            signal.signal(signal.SIGTERM, self._terminate)
+
+    def say(self, text: str) -> None:
+        """Tell people, unless the run is quiet."""
+        if not self.quiet:
+            self.complain(text)
+
+    def complain(self, text: str) -> None:
+        """Tell people, quiet or not. A standard error that is full or gone stops no run."""
+        if sys.stderr is not None:  # print would take standard output for it
+            with contextlib.suppress(OSError, ValueError):
+                print(_shown(text), file=sys.stderr, flush=True)
+
+    def answer(self, text: str) -> None:
+        """Print what was asked for to standard output."""
+        if sys.stdout is not None:
+            print(text, file=sys.stdout)
+
+    def enter(self, context: AbstractContextManager[_T]) -> _T:
+        """Enter `context`, and leave it when the run ends, however it ends."""
+        return self._closing.enter_context(context)
+
+    @contextlib.contextmanager
+    def step(self, name: str, what: str) -> Iterator[None]:
+        """Time a step; on a terminal, show `what` is being done once it takes a second."""
+        begin = time.perf_counter()
+        spinner = _Spinner(what) if self._shows_progress() else None
+        if spinner is not None:
+            self._closing.callback(spinner.stop)  # where the step fails: after `hold`
+            spinner.start()
+        yield
+        if spinner is not None:
+            spinner.stop()
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+
+    def hold(self) -> None:
+        """Ignore signals from here on.
+
+        Raises:
+            KeyboardInterrupt: One was received, and whoever ran at that moment swallowed it.
+        """
+        self._ignore()
+        if self._received is not None:
+            raise KeyboardInterrupt
+
+    def end(self) -> None:
+        """Put everything away, undisturbed, and send off what was printed."""
+        self._ignore()
+        self._closing.close()
+        if sys.stdout is not None:
+            try:
+                sys.stdout.flush()
+            except BrokenPipeError:  # the reader has had enough
+                _discard(sys.stdout)
+
+    def abort(self) -> None:
+        """Put everything away after a fault; the same Ctrl-C may be raised once more here."""
+        try:
+            self._ignore()
+        except KeyboardInterrupt:
+            self._ignore()
+        self._closing.close()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                try:
+                    stream.flush()
+                except (OSError, ValueError):
+                    _discard(stream)
+
+    @property
+    def signal(self) -> int:
+        """The signal that stopped the run, SIGINT unless it was another."""
+        return self._received or signal.SIGINT
+
+    def _terminate(self, number: int, _frame: FrameType | None) -> None:
+        self._received = number
+        self._ignore()
+        raise KeyboardInterrupt
+
+    def _ignore(self) -> None:
+        if _is_main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def _shows_progress(self) -> bool:
+        unwanted = self.quiet or os.environ.get("MARGRAVE_NO_PROGRESS", "") not in ("", "0")
+        return not unwanted and sys.stderr is not None and sys.stderr.isatty()
+
+
+class _Spinner:
+    """A line on the terminal that turns up when a step takes long, and goes with it."""
+
+    def __init__(self, what: str) -> None:
+        self._what = " ".join(_shown(what).split())
+        self._bar: Progress | None = None
+        self._timer = threading.Timer(_PATIENCE, self._show)
+        self._timer.daemon = True
+
+    def start(self) -> None:
+        self._timer.start()
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        if self._timer.is_alive():
+            self._timer.join()
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _show(self) -> None:
+        from rich.console import Console
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        bar = Progress(
+            SpinnerColumn("line"),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        bar.add_task(self._what, total=None)
+        bar.start()
+        self._bar = bar
+
+
+def _shown(text: str) -> str:
+    """Return `text` without what could move the cursor or colour the screen."""
+    return "".join(
+        c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "�" for c in text
+    )
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what `stream` still holds to nowhere, or the interpreter fails on it at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
