@@ -188,7 +188,7 @@ impl Sweep {
         let threads = batch::threads(threads);
         detached(py, || {
             let rows = self.sweep.positions(&book.book, rules, threads);
-            outputs::positions(&rows, &book.labels().names, &book.labels().codes)
+            outputs::positions(rows, &book.labels().names, &book.labels().codes)
         })?
     }
 }

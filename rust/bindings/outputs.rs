@@ -7,10 +7,10 @@ use arrow_array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, StringViewArray, UInt8Array, UInt16Array,
     UInt32Array,
 };
-use arrow_buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use margrave_core::columns::Fault;
 use margrave_core::keys::{NONE, Names};
-use margrave_core::positions::PositionRow;
+use margrave_core::positions::PositionColumns;
 use margrave_core::results::{Applies, MONEY, MarginColumns, RATIOS, applies};
 use margrave_core::synthetic::Exchange;
 use pyo3::prelude::*;
@@ -57,16 +57,19 @@ pub(crate) fn codes(values: Vec<u32>) -> ArrayRef {
 }
 
 /// A column of texts, each looked up by its code; null where there is none.
+///
+/// Every distinct text is stored once, its view copied.
 pub(crate) fn texts<'a>(names: &Names, codes: impl Iterator<Item = &'a u32>) -> ArrayRef {
-    let mut builder = StringViewBuilder::new().with_deduplicate_strings();
-    for code in codes {
-        if *code == NONE {
-            builder.append_null();
-        } else {
-            builder.append_value(names.text(*code));
-        }
-    }
-    Arc::new(builder.finish())
+    let distinct = StringViewArray::from_iter_values(names.texts());
+    let views = distinct.views();
+    let codes: Vec<u32> = codes.copied().collect();
+    let view = |code: &u32| if *code == NONE { 0 } else { views[*code as usize] };
+    let column: ScalarBuffer<u128> = codes.iter().map(view).collect();
+    let valid = BooleanBuffer::collect_bool(codes.len(), |row| codes[row] != NONE);
+    let nulls = Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0);
+    let buffers = distinct.data_buffers().to_vec();
+    // Views of the same buffers; a null's view is that of the empty text.
+    Arc::new(StringViewArray::new(column, Arc::<[Buffer]>::from(buffers), nulls))
 }
 
 /// Bad rows: frame, column, row, reason.
@@ -86,37 +89,28 @@ pub(crate) fn faults(faults: &[Fault]) -> PyResult<Table> {
 }
 
 /// What a sweep says of each input position.
-pub(crate) fn positions(rows: &[PositionRow], labels: &Names, codes: &[u32]) -> PyResult<Table> {
-    let known: Vec<bool> = rows.iter().map(|row| row.is_determinate).collect();
-    let all = known.iter().all(|known| *known);
-    let known = (!all).then(|| NullBuffer::new(BooleanBuffer::from(known)));
-    let of_known = |get: fn(&PositionRow) -> f64| -> ArrayRef {
-        numbers(rows.iter().map(get).collect(), known.clone())
+pub(crate) fn positions(rows: PositionColumns, labels: &Names, codes: &[u32]) -> PyResult<Table> {
+    let all = rows.is_known.iter().all(|known| *known);
+    let known = (!all).then(|| NullBuffer::new(BooleanBuffer::from(rows.is_known)));
+    let label = |bucket: &u32| if *bucket == NONE { NONE } else { codes[*bucket as usize] };
+    let label: Vec<u32> = rows.bucket.iter().map(label).collect();
+    let price = |values: Vec<f64>| {
+        let valid = BooleanBuffer::collect_bool(values.len(), |row| values[row] > 0.0);
+        numbers(values, Some(NullBuffer::new(valid)))
     };
-    let price = |get: fn(&PositionRow) -> f64| -> ArrayRef {
-        let values: Vec<f64> = rows.iter().map(get).collect();
-        let valid = values.iter().map(|price| *price > 0.0).collect();
-        numbers(values, nulls(Some(valid)))
-    };
-    let tiers = rows.iter().map(|row| row.tier).collect::<Vec<i64>>();
-    let kinds = rows.iter().map(|row| row.kind as u8).collect::<Vec<u8>>();
-    let label =
-        |row: &PositionRow| if row.bucket == NONE { NONE } else { codes[row.bucket as usize] };
-    let label: Vec<u32> = rows.iter().map(label).collect();
+    let tier = Int64Array::new(ScalarBuffer::from(rows.tier), known.clone());
+    let kind = UInt8Array::new(ScalarBuffer::from(rows.kind), known.clone());
     Table::new(vec![
         ("bucket_id", texts(labels, label.iter())),
-        ("mark_price", price(|row| row.mark_price)),
-        ("notional", of_known(|row| row.notional)),
-        ("unrealized_pnl", of_known(|row| row.unrealized_pnl)),
-        ("tier", Arc::new(Int64Array::new(ScalarBuffer::from(tiers), known.clone()))),
-        ("maintenance_margin", of_known(|row| row.maintenance_margin)),
-        ("initial_margin", of_known(|row| row.initial_margin)),
-        ("liquidation_price", price(|row| row.liquidation_price)),
-        (
-            "liquidation_price_kind",
-            Arc::new(UInt8Array::new(ScalarBuffer::from(kinds), known.clone())),
-        ),
-        ("bankruptcy_price", price(|row| row.bankruptcy_price)),
+        ("mark_price", price(rows.mark_price)),
+        ("notional", numbers(rows.notional, known.clone())),
+        ("unrealized_pnl", numbers(rows.unrealized_pnl, known.clone())),
+        ("tier", Arc::new(tier)),
+        ("maintenance_margin", numbers(rows.maintenance_margin, known.clone())),
+        ("initial_margin", numbers(rows.initial_margin, known)),
+        ("liquidation_price", price(rows.liquidation_price)),
+        ("liquidation_price_kind", Arc::new(kind)),
+        ("bankruptcy_price", price(rows.bankruptcy_price)),
     ])
 }
 

@@ -5,7 +5,8 @@
 
 use crate::batch;
 use crate::block::Block;
-use crate::book::Book;
+use crate::book::{BLOCK_ACCOUNTS, Book};
+use crate::columns::{Numbers, View};
 use crate::keys::NONE;
 use crate::liquidation::{Liquidation, Scratch, prices};
 use crate::margin::{Side, bucket_margin};
@@ -24,32 +25,105 @@ pub enum PriceKind {
     Breached,
 }
 
-/// One row per input position. A price that is absent is 0, which no price is.
-#[derive(Clone, Copy, Debug)]
-pub struct PositionRow {
-    /// Whether the figures below mean anything: false for indeterminate accounts.
-    pub is_determinate: bool,
-    /// The bucket's number in the book.
-    pub bucket: u32,
-    /// Mark of the instrument; NaN where the market has none.
-    pub mark_price: f64,
+/// One row per input position, as columns. A price that is absent is 0, which no price is.
+#[derive(Default)]
+pub struct PositionColumns {
+    /// Whether the figures of a row mean anything: false for indeterminate accounts.
+    pub is_known: Vec<bool>,
+    /// The bucket's number in the book; `NONE` where nothing is known.
+    pub bucket: Vec<u32>,
+    /// Mark of the instrument; 0 where the market has none.
+    pub mark_price: Vec<f64>,
     /// Value of the row at the mark, without its sign.
-    pub notional: f64,
+    pub notional: Vec<f64>,
     /// Profit of the row.
-    pub unrealized_pnl: f64,
+    pub unrealized_pnl: Vec<f64>,
     /// Tier of its side, from 1.
-    pub tier: i64,
+    pub tier: Vec<i64>,
     /// Its share of its side's maintenance margin.
-    pub maintenance_margin: f64,
+    pub maintenance_margin: Vec<f64>,
     /// Its share of its side's initial margin.
-    pub initial_margin: f64,
+    pub initial_margin: Vec<f64>,
     /// Mark at which the bucket's trigger is reached.
-    pub liquidation_price: f64,
-    /// What that price is.
-    pub kind: PriceKind,
+    pub liquidation_price: Vec<f64>,
+    /// `PriceKind` as a number.
+    pub kind: Vec<u8>,
     /// Mark at which the bucket's equity is 0.
-    pub bankruptcy_price: f64,
+    pub bankruptcy_price: Vec<f64>,
 }
+
+impl PositionColumns {
+    fn new(rows: usize) -> Self {
+        let numbers = || vec![0.0; rows];
+        Self {
+            is_known: vec![false; rows],
+            bucket: vec![NONE; rows],
+            mark_price: numbers(),
+            notional: numbers(),
+            unrealized_pnl: numbers(),
+            tier: vec![0; rows],
+            maintenance_margin: numbers(),
+            initial_margin: numbers(),
+            liquidation_price: numbers(),
+            kind: vec![0; rows],
+            bankruptcy_price: numbers(),
+        }
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.bucket.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.bucket.is_empty()
+    }
+
+    /// Neighbouring runs of `length` rows, for writing.
+    fn parts(&mut self, length: usize) -> Vec<Part<'_>> {
+        let mut known = self.is_known.chunks_mut(length);
+        let mut bucket = self.bucket.chunks_mut(length);
+        let mut tier = self.tier.chunks_mut(length);
+        let mut kind = self.kind.chunks_mut(length);
+        let mut numbers = [
+            self.mark_price.chunks_mut(length),
+            self.notional.chunks_mut(length),
+            self.unrealized_pnl.chunks_mut(length),
+            self.maintenance_margin.chunks_mut(length),
+            self.initial_margin.chunks_mut(length),
+            self.liquidation_price.chunks_mut(length),
+            self.bankruptcy_price.chunks_mut(length),
+        ];
+        let mut first = 0;
+        std::iter::from_fn(|| {
+            let part = Part {
+                first,
+                is_known: known.next()?,
+                bucket: bucket.next()?,
+                tier: tier.next()?,
+                kind: kind.next()?,
+                numbers: numbers.each_mut().map(|n| n.next().expect("columns are of one length")),
+            };
+            first += length;
+            Some(part)
+        })
+        .collect()
+    }
+}
+
+/// A run of rows, to be written by one thread. `numbers` are the columns of `f64` in order.
+struct Part<'a> {
+    first: usize,
+    is_known: &'a mut [bool],
+    bucket: &'a mut [u32],
+    tier: &'a mut [i64],
+    kind: &'a mut [u8],
+    numbers: [&'a mut [f64]; 7],
+}
+
+/// Rows that one thread writes at a time.
+const PART_ROWS: usize = 1 << 16;
 
 /// What the input rows of one merged row share.
 #[derive(Clone, Copy)]
@@ -69,60 +143,54 @@ struct Shared {
 
 impl Sweep {
     /// One row per input position, in input order.
-    pub fn positions(&self, book: &Book, rules: &Rules, threads: usize) -> Vec<PositionRow> {
+    pub fn positions(&self, book: &Book, rules: &Rules, threads: usize) -> PositionColumns {
         let shared = batch::map(threads, book.blocks.iter().collect(), |block: &Block| {
             self.share_block(block, rules)
         });
         let slots = slots(book);
-        let rows = batch::ranges(book.position_account.len(), 8 * threads);
-        let rows = batch::map(threads, rows, |rows| {
-            let row = |row: usize| {
-                let account = book.position_account[row];
-                let known = account != NONE && !self.indeterminate[account as usize];
-                let shared = known.then(|| {
-                    let block = account as usize / crate::book::BLOCK_ACCOUNTS;
-                    &shared[block][slots[row] as usize]
-                });
-                self.position(book, row, shared)
-            };
-            rows.map(row).collect::<Vec<PositionRow>>()
+        let rows = Rows::new(book, &slots, &shared);
+        let mut columns = PositionColumns::new(slots.len());
+        batch::map(threads, columns.parts(PART_ROWS), |mut part: Part<'_>| {
+            for local in 0..part.bucket.len() {
+                self.write_row(&rows, &mut part, local);
+            }
         });
-        rows.into_iter().flatten().collect()
+        columns
     }
 
-    fn position(&self, book: &Book, row: usize, shared: Option<&Shared>) -> PositionRow {
-        let code = book.position_instrument[row];
-        let mark = (code != NONE).then(|| &self.marks.instruments[code as usize]);
-        let mark_price = mark.map_or(f64::NAN, |mark| mark.price);
-        let (Some(mark), Some(shared)) = (mark, shared) else {
-            return PositionRow { mark_price, ..UNKNOWN };
-        };
-        let quantity = book.positions.quantity.values()[row];
-        let entry = book.positions.entry_price.values()[row];
-        let given = |column: &Option<crate::columns::Numbers>| {
-            column.as_ref().and_then(|column| column.get(row)).unwrap_or(0.0)
-        };
-        let orders = given(&book.positions.open_buy) + given(&book.positions.open_sell);
+    fn write_row(&self, rows: &Rows<'_>, part: &mut Part<'_>, local: usize) {
+        let row = part.first + local;
+        let code = rows.instrument[row];
+        if code == NONE {
+            return;
+        }
+        let mark = &self.marks.instruments[code as usize];
+        part.numbers[0][local] = if mark.price > 0.0 { mark.price } else { 0.0 };
+        let account = rows.account[row];
+        if account == NONE || self.indeterminate[account as usize] {
+            return;
+        }
+        let block = &rows.shared[account as usize / BLOCK_ACCOUNTS];
+        let shared = &block[rows.slots[row] as usize];
+        let (quantity, entry) = (rows.quantity[row], rows.entry[row]);
+        let size = quantity.abs();
         let cost = mark.cost(quantity * entry, quantity / entry);
-        let share = |part: f64, whole: f64, of: f64| {
-            if whole > 0.0 { of * (part / whole) } else { 0.0 }
-        };
-        PositionRow {
-            is_determinate: true,
-            bucket: shared.bucket,
-            mark_price,
-            notional: quantity.abs() * mark.value * mark.settle_price,
-            unrealized_pnl: mark.profit(quantity, cost) * mark.settle_price + 0.0,
-            tier: i64::from(shared.tier),
-            maintenance_margin: share(quantity.abs(), shared.gross, shared.maintenance),
-            initial_margin: share(
-                quantity.abs() + orders,
-                shared.gross_with_orders,
-                shared.initial,
-            ),
-            liquidation_price: shared.liquidation_price,
-            kind: shared.kind,
-            bankruptcy_price: shared.bankruptcy_price,
+        let share =
+            |part: f64, whole: f64, of: f64| if whole > 0.0 { of * (part / whole) } else { 0.0 };
+        part.is_known[local] = true;
+        part.bucket[local] = shared.bucket;
+        part.tier[local] = i64::from(shared.tier);
+        part.kind[local] = shared.kind as u8;
+        let numbers = [
+            size * mark.value * mark.settle_price,
+            mark.profit(quantity, cost) * mark.settle_price + 0.0,
+            share(size, shared.gross, shared.maintenance),
+            share(size + rows.orders(row), shared.gross_with_orders, shared.initial),
+            shared.liquidation_price,
+            shared.bankruptcy_price,
+        ];
+        for (column, number) in part.numbers[1..].iter_mut().zip(numbers) {
+            column[local] = number;
         }
     }
 
@@ -187,6 +255,39 @@ impl Sweep {
     }
 }
 
+/// The input rows, and what is known of their merged rows.
+struct Rows<'a> {
+    account: &'a [u32],
+    instrument: &'a [u32],
+    quantity: &'a [f64],
+    entry: &'a [f64],
+    open_buy: Option<View<'a>>,
+    open_sell: Option<View<'a>>,
+    slots: &'a [u32],
+    shared: &'a [Vec<Shared>],
+}
+
+impl<'a> Rows<'a> {
+    fn new(book: &'a Book, slots: &'a [u32], shared: &'a [Vec<Shared>]) -> Self {
+        Self {
+            account: &book.position_account,
+            instrument: &book.position_instrument,
+            quantity: book.positions.quantity.values(),
+            entry: book.positions.entry_price.values(),
+            open_buy: book.positions.open_buy.as_ref().map(Numbers::view),
+            open_sell: book.positions.open_sell.as_ref().map(Numbers::view),
+            slots,
+            shared,
+        }
+    }
+
+    /// Contracts in the orders of a row, both sides.
+    fn orders(&self, row: usize) -> f64 {
+        let given = |column: Option<View<'_>>| column.and_then(|c| c.get(row)).unwrap_or(0.0);
+        given(self.open_buy) + given(self.open_sell)
+    }
+}
+
 /// For each input row, its merged row in its account's block.
 fn slots(book: &Book) -> Vec<u32> {
     let mut slots = vec![NONE; book.position_account.len()];
@@ -207,19 +308,5 @@ const NOTHING: Shared = Shared {
     initial: 0.0,
     gross_with_orders: 0.0,
     liquidation_price: 0.0,
-    bankruptcy_price: 0.0,
-};
-
-const UNKNOWN: PositionRow = PositionRow {
-    is_determinate: false,
-    bucket: NONE,
-    mark_price: f64::NAN,
-    notional: 0.0,
-    unrealized_pnl: 0.0,
-    tier: 0,
-    maintenance_margin: 0.0,
-    initial_margin: 0.0,
-    liquidation_price: 0.0,
-    kind: PriceKind::None,
     bankruptcy_price: 0.0,
 };
