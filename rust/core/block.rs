@@ -141,11 +141,4 @@ impl Bucket<'_> {
         let same = |i: &u32| *i == self.instrument[row];
         row + self.instrument[row..].iter().take_while(|i| same(i)).count()
     }
-
-    /// The end of the rows from `row` on that are one size: same instrument, same table.
-    #[inline]
-    pub fn side_end(&self, row: usize, instrument_end: usize) -> usize {
-        let table = self.table_of(row);
-        (row + 1..instrument_end).find(|i| self.table_of(*i) != table).unwrap_or(instrument_end)
-    }
 }

@@ -271,7 +271,7 @@ impl Reason {
             Self::UnmarkedInstrument => "instrument missing in the market",
             Self::UnmarkedAsset => "asset missing in the market",
             Self::UnmarkedSettleAsset => "settle asset missing in the market",
-            Self::Overflow => "money overflows: the price is too close to 0",
+            Self::Overflow => "money overflows: this value is too close to 0",
         }
     }
 }

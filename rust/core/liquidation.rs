@@ -7,7 +7,7 @@
 //! balance meets the line. Both directions are walked; the nearer price by ratio is kept.
 
 use crate::block::Bucket;
-use crate::margin::{Margin, Side, holding};
+use crate::margin::{Margin, Side, holding, sides};
 use crate::marks::{Mark, Marks};
 use crate::rules::{Compare, Rules, ZeroRequirement};
 use crate::tiers::Tier;
@@ -55,6 +55,13 @@ pub struct Scratch {
     at: Vec<usize>,
 }
 
+impl Scratch {
+    /// The sizes of the instrument that `prices` looked at last, one for each tier table.
+    pub fn sides(&self) -> &[Side] {
+        &self.sides
+    }
+}
+
 /// Returns the prices of the instrument that `rows` of `bucket` hold.
 ///
 /// `margin` is the bucket's. At the liquidation price the margin balance equals
@@ -74,19 +81,10 @@ pub fn prices(
     let mark = &marks.instruments[bucket.instrument[rows.start] as usize];
     let held = holding(bucket, rows.clone(), marks, rules);
     scratch.sides.clear();
-    let mut row = rows.start;
-    let (mut quantity, mut gross, mut cost) = (0.0, 0.0, 0.0);
-    while row < rows.end {
-        let end = bucket.side_end(row, rows.end);
-        let side = Side::sum(bucket, row..end, marks.tiers(mark, bucket.table_of(row)));
-        quantity += side.quantity;
-        gross += side.gross;
-        for row in row..end {
-            cost += mark.cost(bucket.cost[row], bucket.inverse_cost[row]);
-        }
-        scratch.sides.push(side);
-        row = end;
-    }
+    scratch.sides.extend(sides(bucket, rows.clone(), marks));
+    let quantity: f64 = scratch.sides.iter().map(|side| side.quantity).sum();
+    let gross: f64 = scratch.sides.iter().map(|side| side.gross).sum();
+    let cost: f64 = rows.map(|row| mark.cost(bucket.cost[row], bucket.inverse_cost[row])).sum();
     let profit = held.profit * mark.settle_price;
     let curve = Curve {
         mark,
@@ -150,9 +148,13 @@ impl Curve<'_> {
         let down = self.walk_down(legs, at);
         let here = self.mark.value;
         let value = match (up, down) {
-            (Some(up), Some(down)) if up / here < here / down => Some(up),
-            (up, None) => up,
-            (_, down) => down,
+            (Some(up), Some(down)) => {
+                let (rise, fall) = (up / here, here / down);
+                // If equal, the lower price.
+                let is_up = rise < fall || (rise == fall && self.mark.inverse);
+                Some(if is_up { up } else { down })
+            }
+            (up, down) => up.or(down),
         };
         match value.and_then(|value| self.price(value)) {
             Some(price) => Liquidation::Root(price),
@@ -263,25 +265,30 @@ impl Curve<'_> {
     }
 
     /// The first value from `near` to `far` at which the trigger is reached.
+    ///
+    /// Inside a piece something is required everywhere or nowhere; at its ends nothing may be
+    /// required although inside something is, so a buffer that only touches the line there
+    /// has not reached the trigger.
     fn reach(&self, piece: &Piece, near: f64, far: f64, inside: f64) -> Option<f64> {
-        let required = piece.required_constant + piece.required_slope * inside;
-        if !self.is_required(required) {
+        let required = |value: f64| piece.required_constant + piece.required_slope * value;
+        if !self.is_required(required(inside)) {
             return None;
         }
-        let is_past = |distance: f64| match self.rules.conventions.compare {
-            Compare::Lt => distance < 0.0,
-            Compare::Le => distance <= 0.0,
+        let here = piece.constant + piece.slope * near;
+        let there = if far.is_finite() {
+            piece.constant + piece.slope * far
+        } else if piece.slope == 0.0 {
+            here
+        } else {
+            piece.slope * f64::INFINITY
         };
-        if is_past(piece.constant + piece.slope * near) {
+        let le = self.rules.conventions.compare == Compare::Le;
+        if here < 0.0 || (le && here == 0.0 && there <= 0.0) {
             return Some(near);
         }
-        let reached = if far == 0.0 {
-            piece.constant < 0.0
-        } else if far.is_finite() {
-            is_past(piece.constant + piece.slope * far)
-        } else {
-            piece.slope < 0.0
-        };
+        let is_price = far > 0.0 && far.is_finite();
+        let touches = le && there == 0.0 && is_price && self.is_required(required(far));
+        let reached = there < 0.0 || touches;
         let root = -piece.constant / piece.slope;
         (reached && root.is_finite()).then(|| root.clamp(near.min(far), near.max(far)))
     }
@@ -306,5 +313,77 @@ impl Curve<'_> {
         let settle = rest / self.mark.settle_price;
         let value = (self.cost - self.mark.direction * settle) / self.quantity;
         if value > 0.0 { self.price(value) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::NONE;
+    use crate::rules::Conventions;
+    use crate::tiers::TierRow;
+
+    /// Where a bucket with 1 contract long (of value 100, from `entry`) and `cash` ends, under
+    /// tiers of floor and rate. An inverse contract is short, so that it moves alike.
+    fn reached(
+        entry: f64,
+        cash: f64,
+        tiers: &[(f64, f64)],
+        conventions: Conventions,
+        inverse: bool,
+    ) -> Liquidation {
+        let tier = |(floor, rate): &(f64, f64)| TierRow {
+            table: "T".to_owned(),
+            floor: *floor,
+            maintenance_rate: *rate,
+            initial_rate: *rate,
+            deduction: None,
+        };
+        let tiers: Vec<TierRow> = tiers.iter().map(tier).collect();
+        let rules = Rules::try_new(conventions, &tiers, &[]).unwrap();
+        let direction = if inverse { -1.0 } else { 1.0 };
+        let mark = Mark {
+            value: 100.0,
+            contract_size: if inverse { 10_000.0 } else { 1.0 },
+            direction,
+            settle_price: 1.0,
+            price: 100.0,
+            inverse,
+            is_priced: true,
+            tiers: 0,
+            settle_weights: NONE,
+        };
+        let (quantity, cost) = (direction, direction * entry);
+        let curve = Curve {
+            mark: &mark,
+            rules: &rules,
+            quantity,
+            cost,
+            rest_balance: cash,
+            rest_maintenance: 0.0,
+        };
+        let side =
+            Side { quantity, orders: [0.0; 2], leverage: f64::INFINITY, gross: 1.0, tiers: 0 };
+        curve.nearest(&mut Scratch { sides: vec![side], at: Vec::new() })
+    }
+
+    #[test]
+    fn a_touch_where_nothing_is_required_reaches_nothing() {
+        // 20 + P - 100 is 0 at 80, where the requirement 0.1 * (P - 80) begins.
+        let tiers = [(0.0, 0.0), (80.0, 0.1)];
+        let le = Conventions { compare: Compare::Le, ..Conventions::default() };
+        let never = Conventions { zero_requirement: ZeroRequirement::Never, ..le.clone() };
+        assert_eq!(reached(100.0, 20.0, &tiers, le, false), Liquidation::Root(80.0));
+        assert_eq!(reached(100.0, 20.0, &tiers, never, false), Liquidation::None);
+    }
+
+    #[test]
+    fn of_two_equally_near_prices_the_lower_is_given() {
+        // No profit counts: 50 = 0.25 P at 200, and 50 + P - 87.5 = 0.25 P at 50.
+        let lossy = Conventions { profit_weight: 0.0, ..Conventions::default() };
+        for inverse in [false, true] {
+            let found = reached(87.5, 50.0, &[(0.0, 0.25)], lossy.clone(), inverse);
+            assert_eq!(found, Liquidation::Root(50.0));
+        }
     }
 }

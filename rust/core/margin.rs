@@ -172,7 +172,7 @@ pub struct Side {
 impl Side {
     /// Sums merged rows of one instrument and table.
     #[inline]
-    pub fn sum(bucket: &Bucket<'_>, rows: std::ops::Range<usize>, tiers: u32) -> Self {
+    fn sum(bucket: &Bucket<'_>, rows: impl Iterator<Item = usize>, tiers: u32) -> Self {
         let mut side =
             Self { quantity: 0.0, orders: [0.0; 2], leverage: f64::INFINITY, gross: 0.0, tiers };
         for row in rows {
@@ -218,6 +218,25 @@ impl Side {
     }
 }
 
+/// The sizes of the instrument that `rows` hold, one for each tier table.
+///
+/// A row that names no table is one size with a row that names the instrument's.
+#[inline]
+pub fn sides(
+    bucket: &Bucket<'_>,
+    rows: std::ops::Range<usize>,
+    marks: &Marks,
+) -> impl Iterator<Item = Side> {
+    let mark = &marks.instruments[bucket.instrument[rows.start] as usize];
+    let tiers = move |row: usize| marks.tiers(mark, bucket.table_of(row));
+    rows.clone().filter_map(move |row| {
+        let table = tiers(row);
+        let is_first = (rows.start..row).all(|earlier| tiers(earlier) != table);
+        let its = (row..rows.end).filter(|other| tiers(*other) == table);
+        is_first.then(|| Side::sum(bucket, its, table))
+    })
+}
+
 /// Sums the rows `rows` of one instrument.
 #[inline]
 pub fn holding(
@@ -228,20 +247,16 @@ pub fn holding(
 ) -> Holding {
     let mark = &marks.instruments[bucket.instrument[rows.start] as usize];
     let mut holding = Holding::default();
-    let mut row = rows.start;
-    while row < rows.end {
-        let end = bucket.side_end(row, rows.end);
-        let side = Side::sum(bucket, row..end, marks.tiers(mark, bucket.table_of(row)));
-        for row in row..end {
-            let cost = mark.cost(bucket.cost[row], bucket.inverse_cost[row]);
-            holding.profit += mark.profit(bucket.quantity[row], cost);
-        }
+    for row in rows.clone() {
+        let cost = mark.cost(bucket.cost[row], bucket.inverse_cost[row]);
+        holding.profit += mark.profit(bucket.quantity[row], cost);
+    }
+    for side in sides(bucket, rows, marks) {
         holding.is_open |= side.gross > 0.0;
         holding.gross_notional += side.quantity.abs() * mark.value;
         holding.net_notional += side.quantity * mark.value;
         holding.maintenance += side.maintenance(mark, rules).1;
         holding.initial += side.initial(mark, rules);
-        row = end;
     }
     holding
 }

@@ -9,7 +9,7 @@ use crate::book::{BLOCK_ACCOUNTS, Book};
 use crate::columns::{Numbers, View};
 use crate::keys::NONE;
 use crate::liquidation::{Liquidation, Scratch, prices};
-use crate::margin::{Side, bucket_margin};
+use crate::margin::bucket_margin;
 use crate::rules::Rules;
 use crate::sweep::Sweep;
 
@@ -232,12 +232,12 @@ impl Sweep {
                 Liquidation::None => (PriceKind::None, 0.0),
                 Liquidation::Breached => (PriceKind::Breached, 0.0),
             };
-            while row < end {
-                let side_end = bucket.side_end(row, end);
-                let tiers = self.marks.tiers(mark, bucket.table_of(row));
-                let side = Side::sum(&bucket, row..side_end, tiers);
+            for merged in row..end {
+                let tiers = self.marks.tiers(mark, bucket.table_of(merged));
+                let mut sizes = scratch.sides().iter();
+                let side = sizes.find(|side| side.tiers == tiers).expect("each row has a size");
                 let (tier, maintenance) = side.maintenance(mark, rules);
-                let one = Shared {
+                shared.push(Shared {
                     bucket: (block.first_bucket + number) as u32,
                     tier: tier as u32 + 1,
                     kind,
@@ -247,10 +247,9 @@ impl Sweep {
                     gross_with_orders: side.gross + side.orders[0] + side.orders[1],
                     liquidation_price,
                     bankruptcy_price: found.bankruptcy.unwrap_or(0.0),
-                };
-                shared.extend((row..side_end).map(|_| one));
-                row = side_end;
+                });
             }
+            row = end;
         }
     }
 }

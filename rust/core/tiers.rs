@@ -137,10 +137,15 @@ fn push(table: &mut Vec<Tier>, row: &TierRow) -> Result<(), String> {
     check_deduction(row, tier.maintenance.deduction)
 }
 
+/// Whether two numbers agree to a relative 1e-9. NaN agrees with nothing.
+fn is_near(a: f64, b: f64) -> bool {
+    a == b || (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).min(f64::MAX)
+}
+
 /// A deduction that is given must be the one that the rates imply (relative 1e-9).
 fn check_deduction(row: &TierRow, implied: f64) -> Result<(), String> {
     match row.deduction {
-        Some(given) if (given - implied).abs() > 1e-9 * given.abs().max(implied.abs()) => {
+        Some(given) if !is_near(given, implied) => {
             Err(format!("deduction: {given} is given, but floors and rates imply {implied}"))
         }
         _ => Ok(()),
