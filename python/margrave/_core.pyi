@@ -3,8 +3,23 @@
 from collections.abc import Mapping
 from typing import Any, Protocol, final
 
-class ArrowStream(Protocol):
+class _ArrowStream(Protocol):
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any: ...
+
+__all__ = [
+    "VERSION",
+    "Book",
+    "Market",
+    "Rules",
+    "Sweep",
+    "Table",
+    "build_book",
+    "build_market",
+    "build_rules",
+    "digest",
+    "run_sweep",
+    "synthetic",
+]
 
 VERSION: str
 
@@ -34,19 +49,19 @@ class Sweep:
     def totals(self) -> tuple[list[int], list[float], int, float, float]: ...
 
 def build_book(
-    positions: ArrowStream,
-    balances: ArrowStream,
-    accounts: ArrowStream | None,
-    instruments: ArrowStream,
+    positions: _ArrowStream,
+    balances: _ArrowStream,
+    accounts: _ArrowStream | None,
+    instruments: _ArrowStream,
     ranges: Mapping[str, str],
     threads: int | None,
 ) -> Book: ...
 def build_market(
-    instruments: ArrowStream, assets: ArrowStream, ranges: Mapping[str, str]
+    instruments: _ArrowStream, assets: _ArrowStream, ranges: Mapping[str, str]
 ) -> tuple[Market | None, Table]: ...
 def build_rules(
-    tiers: ArrowStream,
-    weights: ArrowStream,
+    tiers: _ArrowStream,
+    weights: _ArrowStream,
     *,
     initial: str,
     compare: str,
@@ -54,7 +69,7 @@ def build_rules(
     profit_weight: float,
     level: float,
 ) -> Rules: ...
-def digest(frames: list[tuple[str, ArrowStream]]) -> str: ...
+def digest(frames: list[tuple[str, _ArrowStream]]) -> str: ...
 def run_sweep(
     book: Book, market: Market, rules: Rules, quarantine: bool, threads: int | None
 ) -> Sweep: ...

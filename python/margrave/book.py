@@ -10,9 +10,9 @@ import polars as pl
 
 from margrave import engine
 from margrave.errors import MargraveError, SchemaError
-from margrave.faults import raise_faults, rejects
-from margrave.frames import Frame, check, require_unique
-from margrave.ids import account_type, common_kind, id_column, meet
+from margrave.faults import merged, null_rejects, raise_faults, rejects
+from margrave.frames import Frame, check, is_path, pick, read, require_unique
+from margrave.ids import common_kind, id_column, in_type, meet, type_of_all
 from margrave.market import Market
 from margrave.rules import Rules
 from margrave.schema import FRAMES, MARGIN_COLUMNS
@@ -21,6 +21,9 @@ from margrave.sweep import Sweep
 __all__ = ["Book", "sweep"]
 
 OnError = Literal["raise", "quarantine"]
+
+#: More threads than these would only wait for one another.
+MOST_THREADS = 1024
 
 
 class Book:
@@ -56,7 +59,7 @@ class Book:
     ) -> None:
         if on_error not in ("raise", "quarantine"):
             raise MargraveError(f'on_error: {on_error!r} is neither "raise" nor "quarantine"')
-        engine.check_threads(threads)
+        threads = _checked(threads)
         started = time.perf_counter()
         self._quarantine = on_error == "quarantine"
         self._positions = check("positions", positions)
@@ -85,16 +88,17 @@ class Book:
         instruments = id_column(listed, "instrument_id")
         assets = id_column(self._balances, "asset_id")
         require_unique("instruments", instruments.values)
+        raise_faults(null_rejects("instruments", instruments.values), may_quarantine=False)
         if self._accounts is not None:
             require_unique("accounts", self._accounts.raw["account_id"])
             _require_carriable(self._accounts.raw)
-        self._account_type = account_type(account_ids)
-        self._instrument_type = account_type([held, instruments])
+        self._account_type = type_of_all(account_ids)
+        self._instrument_type = type_of_all([held, instruments])
         self._instrument_kind = None if held.is_csv else common_kind([held])
         self._asset_kind = None if assets.is_csv else common_kind([assets])
         held_ids, listed_ids = meet([held, instruments], is_account=False)
         (asset_ids,) = meet([assets], is_account=False)
-        self._listed = pl.DataFrame([listed_ids.alias("instrument_id")])
+        self._listed = pl.DataFrame([listed_ids.alias("instrument_id").rechunk()])
         others = {"positions": {"instrument_id": held_ids}, "balances": {"asset_id": asset_ids}}
         self._frames = {
             frame.name: frame.with_ids(account_id=ids, **others.get(frame.name, {}))
@@ -125,23 +129,17 @@ class Book:
         Example:
             Long 2 at 100, now at 90, with 15 in cash: equity is 15 + 2 * (90 - 100).
 
-            >>> import margrave as mg, polars as pl
-            >>> positions = pl.DataFrame(
-            ...     {"account_id": [1], "instrument_id": ["X"], "quantity": [2], "entry_price": [100]}
-            ... )
-            >>> balances = pl.DataFrame({"account_id": [1], "asset_id": ["USD"], "amount": [15]})
-            >>> instruments = pl.DataFrame(
-            ...     {"instrument_id": ["X"], "kind": ["linear"], "settle_asset": ["USD"], "mark_price": [90]}
-            ... )
-            >>> assets = pl.DataFrame({"asset_id": ["USD"], "price": [1]})
-            >>> rules = mg.Rules.load(
-            ...     {
-            ...         "tiers": [
-            ...             {"tier_table": "X", "floor": 0, "maintenance_rate": 0.05, "initial_rate": 0.1}
-            ...         ],
-            ...         "weights": [{"weight_table": "USD", "maintenance_weight": 1}],
-            ...     }
-            ... )
+            >>> import margrave as mg
+            >>> import polars as pl
+            >>> held = {"account_id": 1, "instrument_id": "X", "quantity": 2, "entry_price": 100}
+            >>> terms = {"instrument_id": "X", "kind": "linear", "settle_asset": "USD"}
+            >>> flat = {"tier_table": "X", "floor": 0, "maintenance_rate": 0.1, "initial_rate": 0.2}
+            >>> full = {"weight_table": "USD", "maintenance_weight": 1}
+            >>> positions = pl.DataFrame([held])
+            >>> balances = pl.DataFrame([{"account_id": 1, "asset_id": "USD", "amount": 15}])
+            >>> instruments = pl.DataFrame([terms | {"mark_price": 90}])
+            >>> assets = pl.DataFrame([{"asset_id": "USD", "price": 1}])
+            >>> rules = mg.Rules.load({"tiers": [flat], "weights": [full]})
             >>> book = mg.Book(positions, balances, instruments)
             >>> book.sweep(mg.Market(instruments, assets), rules).accounts["equity"].to_list()
             [-5.0]
@@ -150,7 +148,7 @@ class Book:
             raise MargraveError(f"market: {type(market).__name__} is no Market")
         if not isinstance(rules, Rules):
             raise MargraveError(f"rules: {type(rules).__name__} is no Rules")
-        engine.check_threads(threads)
+        threads = _checked(threads)
         self._require_same_ids(market)
         started = time.perf_counter()
         swept = engine.sweep(
@@ -159,15 +157,19 @@ class Book:
         found = rejects(engine.faults(swept), self._raw, market.settle_assets)
         if not self._quarantine:
             raise_faults(found, may_quarantine=True)
-        every = pl.concat([self._rejects, found]).sort("frame", "row", "column")
         about: dict[str, Any] = {
             "ruleset_id": rules.id,
             "ruleset_hash": rules.hash,
-            "seconds": {"book": self._seconds, "sweep": time.perf_counter() - started},
+            "seconds": self._seconds + time.perf_counter() - started,
         }
         inputs = [*self._frames.items(), *market.frames.items()]
         return Sweep(
-            swept, self, rejects=every, about=about, inputs=_in_order(inputs), threads=threads
+            swept,
+            self,
+            rejects=merged(self._rejects, found),
+            about=about,
+            inputs=_in_order(inputs),
+            threads=threads,
         )
 
     def _require_same_ids(self, market: Market) -> None:
@@ -188,16 +190,14 @@ class Book:
 
     @cached_property
     def _account_ids(self) -> pl.Series:
-        where = self._account_rows
-        names = [name for name in ("positions", "balances", "accounts")]
-        parts = []
-        for number, name in enumerate(names):
-            rows = where.filter(pl.col("frame") == number)["row"]
+        frame, row = self._account_rows.get_columns()[:2]
+        parts = [pl.Series("account_id", [], dtype=self._account_type)]
+        for number, name in enumerate(("positions", "balances", "accounts")):
+            rows = row.filter(frame == number)
             if len(rows):
                 ids = self._raw[name]["account_id"].gather(rows)
-                parts.append(ids.cast(self._account_type))
-        empty = pl.Series("account_id", [], dtype=self._account_type)
-        return pl.concat([empty, *parts]) if parts else empty
+                parts.append(in_type(ids, self._account_type))
+        return pl.concat(parts)
 
     def account_ids(self) -> pl.Series:
         """Return the id of each account, in order of first appearance."""
@@ -207,24 +207,24 @@ class Book:
         """Return the columns carried from `accounts`, a row per account."""
         if self._accounts is None:
             return pl.DataFrame()
-        others = self._accounts.raw.drop("account_id")
         rows = self._account_rows["account_row"]
-        return pl.DataFrame([column.gather(rows) for column in others])
+        columns = self._accounts.raw.get_columns()
+        return pl.DataFrame({c.name: c.gather(rows) for c in columns if c.name != "account_id"})
 
     def position_rows(self) -> pl.DataFrame:
-        """Return account_id, instrument_id, quantity and entry_price of the input rows."""
+        """Return account_id, instrument_id, quantity and entry_price of the input rows.
+
+        A number that is not finite, which only a rejected row has, is null.
+        """
         raw, known = self._raw["positions"], self._frames["positions"]
-        numbers = known.select("quantity", "entry_price")
+        numbers = [known["quantity"], known["entry_price"]]
         if not self._rejects.is_empty():
-            finite = [pl.when(pl.col(c).is_finite()).then(pl.col(c)) for c in numbers.columns]
-            numbers = numbers.with_columns(
-                f.alias(c) for f, c in zip(finite, numbers.columns, strict=True)
-            )
+            numbers = [values.set(~values.is_finite(), None) for values in numbers]
         ids = [
-            raw["account_id"].cast(self._account_type),
-            raw["instrument_id"].cast(self._instrument_type),
+            in_type(raw["account_id"], self._account_type),
+            in_type(raw["instrument_id"], self._instrument_type),
         ]
-        return pl.DataFrame([*ids, *numbers.get_columns()])
+        return pl.DataFrame([*ids, *numbers])
 
     def counts(self) -> dict[str, int]:
         """Return the number of input rows of positions and balances."""
@@ -236,6 +236,12 @@ class Book:
             f"Book({self._core.accounts} accounts, {rows['positions']} positions, "
             f"{rows['balances']} balances, {self._rejects.height} rejects)"
         )
+
+
+def _checked(threads: int | None) -> int | None:
+    """Return how many threads are started where so many are asked for."""
+    engine.check_threads(threads)
+    return None if threads is None else min(threads, MOST_THREADS)
 
 
 def _require_carriable(accounts: pl.DataFrame) -> None:
@@ -251,7 +257,7 @@ def _in_order(inputs: list[tuple[str, pl.DataFrame]]) -> list[tuple[str, pl.Data
     """Put frames and their columns in the order of the schema."""
     frames = dict(inputs)
     return [
-        (name, frames[name].select(c.name for c in columns if c.name in frames[name].columns))
+        (name, pick(frames[name], [c.name for c in columns if c.name in frames[name].columns]))
         for name, columns in FRAMES.items()
         if name in frames
     ]
@@ -283,5 +289,7 @@ def sweep(
     Raises:
         MargraveError: As `Book`, `Market` and `Book.sweep` do.
     """
+    if not is_path(instruments):  # which both of them read: a stream may be read once only
+        instruments = read("instruments", instruments)
     book = Book(positions, balances, instruments, accounts, on_error=on_error, threads=threads)
     return book.sweep(Market(instruments, assets), rules, threads=threads)

@@ -10,7 +10,7 @@ import json
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -21,10 +21,14 @@ from margrave.exits import DONE, REJECTS, USAGE
 from margrave.terminal import Session
 
 if TYPE_CHECKING:
+    import polars as pl
+
     import margrave as mg
     from margrave.publish import Publication
 
 __all__ = ["main", "run"]
+
+_TABLES = ("accounts", "buckets", "positions", "totals", "rejects")
 
 _Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write, whole or not.")]
 _Overwrite = Annotated[
@@ -39,10 +43,16 @@ _Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error (or set MARGRAVE_DEBUG=1).")
 ]
 
+_ENVIRONMENT = """\b
+Environment:
+  MARGRAVE_DEBUG=1        as --debug
+  MARGRAVE_NO_PROGRESS=1  no progress on a terminal
+  NO_COLOR                no colours in it"""
+
 app = typer.Typer(
     name="margrave",
     help="Which accounts no longer cover what they must hold, by how much, and what they hold.",
-    epilog=exits.MEANINGS,
+    epilog=f"{exits.MEANINGS}\n\n{_ENVIRONMENT}",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -173,15 +183,12 @@ def generate(
     publication = session.enter(Publication(out, overwrite=overwrite))
     with session.step("generate", f"generating {accounts:,} accounts"):
         exchange = mg.generate(accounts, seed)
-    with session.step("write", f"writing {out}"):
-        for name in night.REQUIRED:
-            publication.write(f"{name}.parquet", getattr(exchange, name))
-        publication.write("tiers.parquet", exchange.rules.tiers)
-        publication.write("weights.parquet", exchange.rules.weights)
-        toml = exchange.rules.to_toml(tiers="tiers.parquet", weights="weights.parquet")
-        publication.write(night.RULES_FILE, toml)
-        session.hold()
-        publication.commit()
+    files = {f"{name}.parquet": getattr(exchange, name) for name in night.REQUIRED}
+    files |= {f"{name}.parquet": getattr(exchange.rules, name) for name in ("tiers", "weights")}
+    files[night.RULES_FILE] = exchange.rules.to_toml(
+        tiers="tiers.parquet", weights="weights.parquet"
+    )
+    _publish(session, publication, files)
     session.say(
         f"{out}: {accounts:,} accounts, {exchange.positions.height:,} positions, "
         f"{exchange.balances.height:,} balances\n"
@@ -245,9 +252,15 @@ def sweep(
     publication = session.enter(Publication(out, overwrite=overwrite, inputs=inputs))
     with session.step("sweep", f"sweeping {folder}"), night.reading():
         ruleset = night.ruleset(folder, rules, tiers=tiers, weights=weights)
-        frames = [files[name] for name in night.REQUIRED]
         result = mg.sweep(
-            *frames, ruleset, accounts=files.get("accounts"), on_error=on_error, threads=threads
+            files["positions"],
+            files["balances"],
+            files["instruments"],
+            files["assets"],
+            ruleset,
+            accounts=files.get("accounts"),
+            on_error=on_error,
+            threads=threads,
         )
     return _hand_over(
         session, result, ruleset, publication, limit=max_rejects, as_json=as_json, worst=3, held=1
@@ -299,48 +312,57 @@ def _hand_over(
     held: int,
 ) -> int:
     """Publish the tables of a sweep, say what it found, and return its exit code."""
-    from margrave import report
-
     with session.step("tables", "making the tables"):
-        names = ("accounts", "buckets", "positions", "totals", "rejects")
-        tables = {name: getattr(result, name) for name in names}
+        tables = {name: getattr(result, name) for name in _TABLES}
     totals = tables["totals"].row(0, named=True)
     gates = _failed_gates(tables["rejects"].height, totals["indeterminate_accounts"], limit)
     code = REJECTS if gates else DONE
-    with session.step("digest", "digesting input and result"):
-        facts = {**result.manifest, "totals": totals, "gates": gates, "exit_code": code}
-        text = json.dumps(facts, indent=2, allow_nan=False)
+    found = "" if session.quiet else _found(tables, ruleset, worst, held)
+    facts = ""
+    if publication is not None or as_json:
+        with session.step("digest", "digesting input and result"):
+            manifest = {**result.manifest, "totals": totals, "gates": gates, "exit_code": code}
+            facts = json.dumps(manifest, indent=2, allow_nan=False)
     if publication is not None:
-        with session.step("write", f"writing {publication.name}"):
-            for name, frame in tables.items():
-                publication.write(f"{name}.parquet", frame)
-            publication.write("manifest.json", text + "\n")
-            session.hold()
-            publication.commit()
-    if not session.quiet:
-        unit = ruleset.valuation_asset
-        session.say(
-            f"Ruleset {ruleset.id} ({ruleset.hash[:12]}): {totals['accounts']:,} accounts, "
-            f"{tables['positions'].height:,} positions\n"
-        )
-        session.say(
-            report.summary(tables["accounts"], tables["totals"], tables["rejects"], unit=unit)
-        )
-        shown = report.worst(
-            tables["accounts"], tables["positions"], unit=unit, count=worst, held=held
-        )
-        session.say(f"\n{shown}")
+        files = {f"{name}.parquet": frame for name, frame in tables.items()}
+        _publish(session, publication, {**files, "manifest.json": f"{facts}\n"})
+    session.say(found)
     if publication is not None:
-        session.say(f"\nWritten to {publication.name}: {', '.join(tables)}, manifest.json")
-    session.say("\nSeconds: " + ", ".join(f"{n} {s:.2f}" for n, s in session.seconds.items()))
+        session.say(f"Written to {publication.name}: {', '.join(tables)}, manifest.json")
+    session.say("Seconds: " + ", ".join(f"{n} {s:.2f}" for n, s in session.seconds.items()))
     for gate in gates:
         session.complain(
-            f"exit code {code}: {gate['rejects']:,} rejects and {gate['indeterminate_accounts']:,} "
-            f"indeterminate accounts; --max-rejects {gate['limit']:,} allows no more of either"
+            f"exit code {code}: {gate['rejects']:,} rejected values, "
+            f"{gate['indeterminate_accounts']:,} indeterminate accounts; "
+            f"--max-rejects {gate['limit']:,} allows no more of either"
         )
     if as_json:
-        session.answer(text)
+        session.answer(facts)
     return code
+
+
+def _publish(
+    session: Session, publication: Publication, files: Mapping[str, pl.DataFrame | str]
+) -> None:
+    """Write all of `files`, or none: from the commit on, no signal is heard."""
+    with session.step("write", f"writing {publication.name}"):
+        for name, content in files.items():
+            publication.write(name, content)
+        session.hold()
+        publication.commit()
+
+
+def _found(tables: Mapping[str, pl.DataFrame], ruleset: mg.Rules, worst: int, held: int) -> str:
+    from margrave import report
+
+    accounts, positions = tables["accounts"], tables["positions"]
+    unit = ruleset.valuation_asset
+    return (
+        f"Ruleset {ruleset.id} ({ruleset.hash[:12]}): {accounts.height:,} accounts, "
+        f"{positions.height:,} positions\n\n"
+        f"{report.summary(accounts, tables['totals'], tables['rejects'], unit=unit)}\n\n"
+        f"{report.worst(accounts, positions, unit=unit, count=worst, held=held)}\n"
+    )
 
 
 def _failed_gates(rejects: int, indeterminate: int, limit: int) -> list[dict[str, Any]]:

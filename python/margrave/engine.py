@@ -19,10 +19,10 @@ __all__ = [
     "CoreMarket",
     "CoreRules",
     "CoreSweep",
+    "buckets",
     "build_book",
     "build_market",
     "build_rules",
-    "buckets",
     "check_threads",
     "digest",
     "positions",
@@ -125,15 +125,17 @@ def buckets(swept: CoreSweep, threads: int | None) -> pl.DataFrame:
 def positions(swept: CoreSweep, threads: int | None) -> pl.DataFrame:
     """Return one row per input position, without what the input holds already."""
     rows = pl.DataFrame(swept.positions(threads))
-    kind = pl.col("liquidation_price_kind").cat.to(pl.Enum(LIQUIDATION_PRICE_KIND))
-    return rows.with_columns(kind)
+    kinds = pl.Series(LIQUIDATION_PRICE_KIND, dtype=pl.Enum(LIQUIDATION_PRICE_KIND))
+    name = "liquidation_price_kind"
+    kind = kinds.gather(rows[name]).alias(name)
+    return pl.DataFrame([kind if c.name == name else c for c in rows])
 
 
 def _with_status(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.with_columns(
-        pl.col("status").cat.to(pl.Enum(STATUS)),
-        ladder=pl.lit(None, dtype=pl.String),
-    )
+    """Name the statuses: without Polars' thread pool, which a forked child lacks."""
+    status = pl.Series("status", STATUS, dtype=pl.Enum(STATUS)).gather(rows["status"])
+    ladder = pl.Series("ladder", [None], dtype=pl.String).new_from_index(0, rows.height)
+    return pl.DataFrame([*(status if c.name == "status" else c for c in rows), ladder])
 
 
 def totals(swept: CoreSweep) -> pl.DataFrame:

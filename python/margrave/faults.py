@@ -5,29 +5,29 @@ The core says where a fault is and why; here it gets its value and its words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from margrave.errors import DataError, MargraveError, UnknownAsset, UnknownInstrument
+from margrave.frames import shown
+from margrave.ids import in_type
 from margrave.schema import ALLOWED, FRAMES, REJECT_COLUMNS
 
-__all__ = ["no_rejects", "raise_faults", "rejects"]
+__all__ = ["merged", "null_rejects", "raise_faults", "rejects"]
 
 SHOWN = 5
+SETTLE = "settle asset missing in the market"
+TYPES = {name: pl.Int64 if name == "row" else pl.String for name in REJECT_COLUMNS}
+
+Bad = tuple[int, str | None]
 
 UNKNOWN: dict[str, type[MargraveError]] = {
     "instrument missing in instruments": UnknownInstrument,
     "instrument missing in the market": UnknownInstrument,
-    "settle asset missing in the market": UnknownAsset,
+    SETTLE: UnknownAsset,
     "asset missing in the market": UnknownAsset,
 }
-
-
-def no_rejects() -> pl.DataFrame:
-    """Return `rejects` without rows."""
-    types = {name: pl.Int64 if name == "row" else pl.String for name in REJECT_COLUMNS}
-    return pl.DataFrame(schema=types)
 
 
 def rejects(
@@ -38,31 +38,43 @@ def rejects(
     """Return one row per bad value: frame, row, column, value as text, reason.
 
     Args:
-        faults: Columns frame, row, column, reason.
+        faults: Columns frame, row, column, reason; in order of the first three.
         frames: The frames as they came, by name.
         settle_assets: For each instrument, the asset that it settles in; named in the
             reason where that asset is what is missing.
     """
-    parts = []
-    for (frame, column), part in faults.group_by("frame", "column", maintain_order=True):
-        raw = frames[str(frame)]
-        if column in raw.columns:
-            values = raw[str(column)].gather(part["row"]).cast(pl.String)
-        else:
-            values = pl.Series([None] * len(part), dtype=pl.String)
-        parts.append(part.with_columns(value=values))
-    if not parts:
-        return no_rejects()
-    found = pl.concat(parts).select(REJECT_COLUMNS)
-    if settle_assets:
-        named = pl.concat_str(
-            pl.lit("settle asset "),
-            pl.col("value").replace_strict(settle_assets, default="", return_dtype=pl.String),
-            pl.lit(" missing in the market"),
-        )
-        is_settle = pl.col("reason") == "settle asset missing in the market"
-        found = found.with_columns(reason=pl.when(is_settle).then(named).otherwise("reason"))
-    return found.sort("frame", "row", "column", maintain_order=True)
+    names, columns, reasons = (faults[name].to_list() for name in ("frame", "column", "reason"))
+    values: list[str | None] = [None] * len(names)
+    for frame, column in set(zip(names, columns, strict=True)):
+        if column in frames[frame].columns:
+            at = ((faults["frame"] == frame) & (faults["column"] == column)).arg_true()
+            texts = _as_text(frames[frame][column].gather(faults["row"].gather(at)))
+            for index, text in zip(at, texts, strict=True):
+                values[index] = text
+    for index, reason in enumerate(reasons):
+        if reason == SETTLE and settle_assets:
+            asset = settle_assets.get(str(values[index]))
+            reasons[index] = f"settle asset {asset} missing in the market"
+    rows = (names, faults["row"].to_list(), columns, values, reasons)
+    return pl.DataFrame(dict(zip(REJECT_COLUMNS, rows, strict=True)), schema=TYPES)
+
+
+def _as_text(values: pl.Series) -> pl.Series:
+    return in_type(values, pl.String())
+
+
+def null_rejects(frame: str, values: pl.Series) -> pl.DataFrame:
+    """Return one row for every null of a column that may have none."""
+    rows = [(frame, row, values.name, None, "null") for row in values.is_null().arg_true()]
+    return pl.DataFrame(rows, schema=TYPES, orient="row")
+
+
+def merged(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of both, in order of frame, row and column."""
+    if one.is_empty() or other.is_empty():
+        return other if one.is_empty() else one
+    rows = sorted([*one.iter_rows(), *other.iter_rows()], key=lambda row: row[:3])
+    return pl.DataFrame(rows, schema=TYPES, orient="row")
 
 
 def raise_faults(rejected: pl.DataFrame, *, may_quarantine: bool) -> None:
@@ -73,40 +85,36 @@ def raise_faults(rejected: pl.DataFrame, *, may_quarantine: bool) -> None:
         UnknownInstrument: Ids of instruments are missing.
         UnknownAsset: Ids of assets are missing.
     """
-    if rejected.is_empty():
-        return
-    kinds = rejected["reason"].map_elements(_class_name, return_dtype=pl.String)
+    found: dict[type[MargraveError], dict[tuple[str, str, str], list[Bad]]] = {}
+    for frame, row, column, value, reason in rejected.iter_rows():
+        of_class = found.setdefault(_class(reason), {})
+        of_class.setdefault((frame, column, reason), []).append((row, value))
     for error in (DataError, UnknownInstrument, UnknownAsset):
-        part = rejected.filter(kinds == error.__name__)
-        if part.is_empty():
-            continue
-        lines = [
-            _line(str(frame), str(column), str(reason), rows)
-            for (frame, column, reason), rows in part.group_by(
-                "frame", "column", "reason", maintain_order=True
-            )
-        ]
-        raise error("\n".join([*lines, _hint(error, may_quarantine=may_quarantine)]))
+        if error in found:
+            lines = [_line(error, *place, bad) for place, bad in found[error].items()]
+            raise error("\n".join([*lines, _hint(error, may_quarantine=may_quarantine)]))
 
 
-def _class_name(reason: str) -> str:
-    if reason.startswith("settle asset"):
-        return UnknownAsset.__name__
-    return UNKNOWN.get(reason, DataError).__name__
+def _class(reason: str) -> type[MargraveError]:
+    return UnknownAsset if reason.startswith("settle asset") else UNKNOWN.get(reason, DataError)
 
 
-def _line(frame: str, column: str, reason: str, rows: pl.DataFrame) -> str:
-    first = ", ".join(str(row) for row in rows["row"].head(SHOWN))
-    if _class_name(reason) == DataError.__name__:
-        values = [v for v in rows["value"].head(SHOWN) if v is not None]
-        shown = f"; values {', '.join(values)}" if values else ""
-        allowed = _allowed(frame, column)
-        count = "1 value is" if len(rows) == 1 else f"{len(rows)} values are"
-        return f"{frame}.{column}: {count} {reason} (first rows: {first}{shown}); {allowed}"
-    ids = rows["value"].unique(maintain_order=True)
-    shown = ", ".join(repr(v) for v in ids.head(SHOWN))
+def _line(
+    error: type[MargraveError], frame: str, column: str, reason: str, bad: Sequence[Bad]
+) -> str:
+    first = ", ".join(str(row) for row, _ in bad[:SHOWN])
+    if error is DataError:
+        values = [shown(v)[1:-1] for _, v in bad[:SHOWN] if v is not None]
+        given = f"; values {', '.join(values)}" if values else ""
+        count = "1 value is" if len(bad) == 1 else f"{len(bad)} values are"
+        return (
+            f"{frame}.{column}: {count} {reason} (first rows: {first}{given}); "
+            f"{_allowed(frame, column)}"
+        )
+    ids = list(dict.fromkeys(value for _, value in bad))
+    named = ", ".join(shown(value) for value in ids[:SHOWN])
     more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
-    return f"{frame}.{column}: {reason}: {shown}{more} ({len(rows)} rows, first: {first})"
+    return f"{frame}.{column}: {reason}: {named}{more} ({len(bad)} rows, first: {first})"
 
 
 def _allowed(frame: str, column: str) -> str:

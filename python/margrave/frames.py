@@ -7,6 +7,7 @@ near miss of a name, a word outside its list. Values are the core's to check.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,21 @@ import polars as pl
 from margrave.errors import SchemaError
 from margrave.schema import FRAMES, MISNOMERS, Column
 
-__all__ = ["Frame", "check", "read", "require_unique"]
+__all__ = ["Frame", "check", "is_path", "pick", "read", "require_unique", "shown"]
 
 ROWS_SHOWN = 5
+LETTERS_SHOWN = 80
+
+#: The engine's types, by kind of column.
+ENGINE: dict[str, Any] = {
+    "number": pl.Float64,
+    "word": pl.UInt8,
+    "name": pl.String,
+    "flag": pl.Boolean,
+}
+
+#: What pandas calls an index without a name when it hands over a frame: no column of the user.
+INDEX = re.compile(r"__index_level_\d+__")
 
 
 @dataclass(frozen=True)
@@ -36,9 +49,12 @@ class Frame:
     is_csv: bool
 
     def with_ids(self, **ids: pl.Series) -> pl.DataFrame:
-        """Return `known` with id columns of these names after it."""
-        columns = [values.alias(name) for name, values in ids.items()]
-        return pl.DataFrame([*self.known.get_columns(), *columns])
+        """Return `known` with id columns of these names after it, each in one chunk.
+
+        Polars hands over chunks by its thread pool, which a forked child lacks.
+        """
+        columns = [*self.known, *(values.alias(name) for name, values in ids.items())]
+        return pl.DataFrame([column.rechunk() for column in columns])
 
 
 def read(name: str, source: object) -> pl.DataFrame:
@@ -55,25 +71,67 @@ def read(name: str, source: object) -> pl.DataFrame:
     """
     if isinstance(source, (str, Path)):
         return _read_file(name, Path(source))
-    if isinstance(source, (list, tuple)) and source and _are_paths(source):
+    if isinstance(source, (list, tuple)) and is_path(source):
         parts = [_read_file(name, Path(path)) for path in source]
         try:
             return pl.concat(parts, how="vertical_relaxed")
         except pl.exceptions.PolarsError as error:
             raise SchemaError(f"{name}: its files do not fit together: {error}") from error
     if isinstance(source, pl.DataFrame):
-        return source
-    if isinstance(source, pl.LazyFrame):
-        return source.collect()
-    if isinstance(source, pl.Series) or not hasattr(source, "__arrow_c_stream__"):
+        return source.clone()  # which the caller may change in place without being seen here
+    lazy = isinstance(source, pl.LazyFrame)
+    if not lazy and (isinstance(source, pl.Series) or not hasattr(source, "__arrow_c_stream__")):
         raise SchemaError(
             f"{name}: {type(source).__name__} holds no frame; give a Polars, pandas, pyarrow or "
             "DuckDB frame, a LazyFrame, or the path of a .parquet or .csv file"
         )
     try:
-        return pl.DataFrame(source)
-    except (pl.exceptions.PolarsError, TypeError, ValueError, pl.exceptions.PanicException) as e:
-        raise SchemaError(f"{name}: its Arrow stream cannot be read: {e}") from e
+        raw = (
+            source.collect() if isinstance(source, pl.LazyFrame) else pl.DataFrame(_Stream(source))
+        )
+    except (Exception, pl.exceptions.PanicException) as error:
+        what = "LazyFrame cannot be collected" if lazy else "Arrow stream cannot be read"
+        raise SchemaError(f"{name}: its {what}: {error}") from error
+    return raw if lazy else _owned(raw)
+
+
+def _owned(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a producer's frame with numbers in memory of its own.
+
+    What comes over a stream may be NumPy's memory, which its owner may still write to.
+    """
+    columns = {c.name: c for c in frame if not INDEX.fullmatch(c.name)}
+    numbers = {n: c for n, c in columns.items() if c.dtype.is_integer() or c.dtype.is_float()}
+    copies = {name: c.zip_with(c.is_not_null(), c) for name, c in numbers.items()}
+    return pl.DataFrame(columns | copies)
+
+
+class _Stream:
+    """A source by its Arrow stream alone, so that Polars takes every producer the same way."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any:
+        return self._source.__arrow_c_stream__()
+
+
+def pick(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Return columns of a frame: without Polars' thread pool, which a forked child lacks."""
+    return pl.DataFrame({column: frame[column] for column in columns})
+
+
+def is_path(source: object) -> bool:
+    """Whether `source` names a file, or several."""
+    if isinstance(source, (list, tuple)):
+        return bool(source) and _are_paths(source)
+    return isinstance(source, (str, Path))
+
+
+def shown(value: object) -> str:
+    """Return a value as messages show it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= LETTERS_SHOWN else f"{text[: LETTERS_SHOWN - 3]}..."
 
 
 def _are_paths(source: Sequence[Any]) -> bool:
@@ -91,17 +149,19 @@ def _read_file(name: str, path: Path) -> pl.DataFrame:
             return pl.read_parquet(path, glob=False)
         if path.suffix == ".csv":
             return _read_csv(name, path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise SchemaError(f"{name}: {path} cannot be read: {error}") from error
     raise SchemaError(f"{name}: {path} is neither a .parquet nor a .csv file")
 
 
 def _read_csv(name: str, path: Path) -> pl.DataFrame:
-    """Read ids, names and words as text; let Polars infer the rest from all rows."""
-    texts = {c.name: pl.String for c in FRAMES[name] if c.kind in ("id", "name", "word")}
-    header = pl.read_csv(path, n_rows=0, infer_schema=False, glob=False).columns
-    overrides = {column: pl.String for column in header if column in texts}
-    return pl.read_csv(path, schema_overrides=overrides, infer_schema_length=None, glob=False)
+    """Read known columns as text, as they are written; let Polars infer the types of others."""
+    header = pl.read_csv(path, n_rows=1, has_header=False, infer_schema=False, glob=False).row(0)
+    twice = sorted({column for column in header if column and header.count(column) > 1})
+    if twice:
+        raise ValueError(f"the column {shown(twice[0])} is there more than once")
+    texts = {c.name: pl.String for c in FRAMES[name] if c.kind != "free" and c.name in header}
+    return pl.read_csv(path, schema_overrides=texts, infer_schema_length=None, glob=False)
 
 
 def check(name: str, source: object, *, only: frozenset[str] | None = None) -> Frame:
@@ -117,17 +177,20 @@ def check(name: str, source: object, *, only: frozenset[str] | None = None) -> F
         SchemaError: A required column is missing or has the wrong type, an unknown column
             is a near miss of a known name, or a word is outside its list.
     """
-    raw = read(name, source)
+    raw, is_csv = read(name, source), _is_csv(source)
     columns = [c for c in FRAMES[name] if only is None or c.name in only]
     _require(name, raw, columns)
     known: list[pl.Series] = []
     for column in columns:
         if column.kind in ("id", "free") or column.name not in raw.columns:
             continue
-        series = _typed(name, column, raw[column.name])
-        if series is not None:
-            known.append(series)
-    return Frame(name, raw, pl.DataFrame(known), _is_csv(source))
+        series = raw[column.name]
+        if is_csv and column.kind in ("number", "flag", "word"):
+            series = _parsed(name, column, series)
+        typed = _typed(name, column, series)
+        if typed is not None:
+            known.append(typed)
+    return Frame(name, raw, pl.DataFrame(known), is_csv)
 
 
 def _require(name: str, raw: pl.DataFrame, columns: Sequence[Column]) -> None:
@@ -161,11 +224,13 @@ def near_miss(name: str, unknown: str, present: Sequence[str]) -> str | None:
     lower = unknown.lower()
     if MISNOMERS.get(lower) in lacking:
         return MISNOMERS[lower]
+    near = []
     for column in lacking:
         limit = 1 if len(column) <= 5 else 2
-        if lower[:1] == column[0] and _edits(lower, column, limit) <= limit:
-            return column
-    return None
+        edits = _edits(lower, column, limit) if lower[:1] == column[0] else limit + 1
+        if edits <= limit:
+            near.append((edits, column))
+    return min(near, key=lambda found: found[0])[1] if near else None
 
 
 def _edits(one: str, other: str, limit: int) -> int:
@@ -180,33 +245,66 @@ def _edits(one: str, other: str, limit: int) -> int:
     return row[-1]
 
 
+def _parsed(name: str, column: Column, texts: pl.Series) -> pl.Series:
+    """Return what the texts of a CSV say, in the type that the column has elsewhere."""
+    if texts.dtype != pl.String:
+        return texts
+    texts = texts.set(texts == "", None)
+    if column.kind == "word":
+        return texts
+    if column.kind == "number":
+        values, wanted = texts.cast(pl.Float64, strict=False), "numbers"
+    else:
+        lower = texts.str.to_lowercase()
+        values = (lower == "true").set((lower != "true") & (lower != "false"), None)
+        wanted = "true or false"
+    bad = (values.is_null() & texts.is_not_null()).arg_true()
+    if len(bad):
+        rows = ", ".join(str(row) for row in bad[:ROWS_SHOWN])
+        raise SchemaError(
+            f"{name}.{column.name}: {len(bad)} values are not {wanted} "
+            f"(first: {shown(texts[int(bad[0])])}; rows {rows}); write them plainly"
+        )
+    return values
+
+
 def _typed(name: str, column: Column, series: pl.Series) -> pl.Series | None:
-    """Return the column in the engine's type; None where it says nothing."""
-    if series.is_empty():
-        return _empty(column)
-    if series.dtype == pl.Null:
-        if column.required:
+    """Return the column in the engine's type; None where it says nothing.
+
+    A column of nulls has any type, but a required one must have a type if it has rows.
+    """
+    if series.null_count() == len(series):
+        if column.required and len(series) and series.dtype == pl.Null:
             raise SchemaError(
                 f"{name}.{column.name}: all {len(series)} values are null and the column has no "
                 "type; fill it in"
             )
-        return None
+        if not column.required:
+            return None
+        return pl.Series(column.name, [None], ENGINE[column.kind]).new_from_index(0, len(series))
     if column.kind == "number":
-        return _number(name, column, series)
-    if column.kind == "word":
-        return _word(name, column, series)
-    if column.kind == "name":
+        values = _number(name, column, series)
+    elif column.kind == "word":
+        values = _word(name, column, series)
+    elif column.kind == "name":
         return _name(name, column, series)
-    if series.dtype != pl.Boolean:
+    elif series.dtype == pl.Boolean:
+        values = series
+    else:
         raise _mistyped(name, column, series, "Boolean")
-    return series
+    return values if column.required else _filled(column, values)
 
 
-def _empty(column: Column) -> pl.Series | None:
-    if not column.required:
-        return None
-    types: dict[str, Any] = {"number": pl.Float64, "word": pl.UInt8, "name": pl.String}
-    return pl.Series(column.name, [], dtype=types[column.kind])
+def _filled(column: Column, values: pl.Series) -> pl.Series | None:
+    """Return the values with the default for null; None where there is nothing else."""
+    default: Any = column.default
+    if default is None:
+        return values
+    if column.kind == "word":
+        default = column.words.index(default)
+    if values.null_count():
+        values = values.set(values.is_null(), default)
+    return None if bool((values == default).all()) else values
 
 
 def _mistyped(name: str, column: Column, series: pl.Series, wanted: str) -> SchemaError:
@@ -215,46 +313,32 @@ def _mistyped(name: str, column: Column, series: pl.Series, wanted: str) -> Sche
     )
 
 
-def _number(name: str, column: Column, series: pl.Series) -> pl.Series | None:
+def _number(name: str, column: Column, series: pl.Series) -> pl.Series:
     if not series.dtype.is_numeric():
         raise _mistyped(name, column, series, "a number (integer, float or Decimal)")
-    series = series.cast(pl.Float64)
-    if column.required:
-        return series
-    if series.null_count() == len(series):
-        return None
-    if column.default is None:
-        return series
-    series = series.fill_null(column.default)
-    return None if bool((series == column.default).all()) else series
+    return series.cast(pl.Float64)
 
 
-def _word(name: str, column: Column, series: pl.Series) -> pl.Series | None:
+def _word(name: str, column: Column, series: pl.Series) -> pl.Series:
+    """Return the number of each word in the column's list."""
     if not isinstance(series.dtype, (pl.String, pl.Enum, pl.Categorical)):
         raise _mistyped(name, column, series, "text, one of " + ", ".join(column.words))
     codes = series.cast(pl.Enum(column.words), strict=False)
     bad = (codes.is_null() & series.is_not_null()).arg_true()
     if len(bad):
         rows = ", ".join(str(row) for row in bad[:ROWS_SHOWN])
-        word = series[int(bad[0])]
         raise SchemaError(
             f"{name}.{column.name}: {len(bad)} values are none of {', '.join(column.words)} "
-            f"(first: {word!r}; rows {rows})"
+            f"(first: {shown(series[int(bad[0])])}; rows {rows})"
         )
-    if column.default is not None:
-        codes = codes.fill_null(column.default)
-        if bool((codes == column.default).all()):
-            return None
     return codes.to_physical().cast(pl.UInt8).rename(column.name)
 
 
-def _name(name: str, column: Column, series: pl.Series) -> pl.Series | None:
+def _name(name: str, column: Column, series: pl.Series) -> pl.Series:
     if series.dtype.is_integer():
-        series = series.cast(pl.String)
+        return series.cast(pl.String)
     if not isinstance(series.dtype, (pl.String, pl.Enum, pl.Categorical)):
         raise _mistyped(name, column, series, "text or integer")
-    if not column.required and series.null_count() == len(series):
-        return None
     return series
 
 
@@ -264,6 +348,8 @@ def require_unique(name: str, ids: pl.Series) -> None:
     Raises:
         SchemaError: Naming the first ids that do, with their rows.
     """
+    if ids.null_count() == len(ids):
+        return
     twice = (ids.is_duplicated() & ids.is_not_null()).arg_true()
     if not len(twice):
         return
@@ -271,6 +357,6 @@ def require_unique(name: str, ids: pl.Series) -> None:
     rows = ", ".join(str(row) for row in (ids == first).arg_true()[:ROWS_SHOWN])
     count = ids.gather(twice).n_unique()
     raise SchemaError(
-        f"{name}.{ids.name}: {count} ids occur more than once (first: {first!r}, rows {rows}); "
-        "it is the frame's key, so keep one row of each"
+        f"{name}.{ids.name}: {count} ids occur more than once (first: {shown(first)}, "
+        f"rows {rows}); it is the frame's key, so keep one row of each"
     )

@@ -12,20 +12,28 @@ from typing import Literal
 import polars as pl
 
 from margrave.errors import SchemaError
-from margrave.frames import Frame
+from margrave.frames import Frame, shown
 
-__all__ = ["IdColumn", "account_type", "common_kind", "id_column", "meet"]
+__all__ = [
+    "INT64",
+    "IdColumn",
+    "bounds",
+    "common_kind",
+    "id_column",
+    "in_type",
+    "meet",
+    "type_of_all",
+]
 
 Kind = Literal["integer", "text"]
 
-CANONICAL = r"^(0|-?[1-9][0-9]*)$"
 INT64 = (-(2**63), 2**63 - 1)
 UINT64 = (0, 2**64 - 1)
 
 
 @dataclass(frozen=True)
 class IdColumn:
-    """The ids of one column; `kind` is None where there are no rows that settle it."""
+    """The ids of one column; `kind` is None where no row has an id that settles it."""
 
     label: str
     values: pl.Series
@@ -40,9 +48,9 @@ def id_column(frame: Frame, column: str) -> IdColumn:
         SchemaError: The column holds neither integers nor text.
     """
     label, values = f"{frame.name}.{column}", frame.raw[column]
-    if values.is_empty():
-        return IdColumn(label, values, None, frame.is_csv)
     kind = _kind_of(values.dtype)
+    if values.null_count() == len(values) and (values.is_empty() or values.dtype != pl.Null):
+        return IdColumn(label, values, None, frame.is_csv)
     if kind is None:
         raise SchemaError(
             f"{label}: its type is {values.dtype}; ids are integers or text, so cast the column"
@@ -83,10 +91,11 @@ def _words(column: IdColumn) -> str:
 
 def _is_canonical(texts: pl.Series) -> bool:
     """Whether every text is an integer written without needless characters that fits Int64."""
-    written = texts.drop_nulls()
-    return bool(written.str.contains(CANONICAL).all()) and (
-        written.cast(pl.Int64, strict=False).null_count() == 0
-    )
+    return bool(_canonical(texts.drop_nulls()).all())
+
+
+def _canonical(texts: pl.Series) -> pl.Series:
+    return texts.cast(pl.Int64, strict=False).cast(pl.String).eq_missing(texts)
 
 
 def meet(columns: list[IdColumn], *, is_account: bool) -> list[pl.Series]:
@@ -101,43 +110,41 @@ def meet(columns: list[IdColumn], *, is_account: bool) -> list[pl.Series]:
     """
     kind = common_kind(columns)
     if kind is None:
-        return [_nothing(column) for column in columns]
+        return [_nothing(column, pl.String()) for column in columns]
     if kind == "text":
-        return [column.values if column.kind else _nothing(column) for column in columns]
+        return [c.values if c.kind else _nothing(c, pl.String()) for c in columns]
     parsed = []
     for column in columns:
-        if column.kind is None:
-            parsed.append(column.values.head(0).cast(pl.Int64, strict=False))
-        elif column.is_csv and column.kind == "text":
+        if column.kind == "text":  # of a CSV
             if not _is_canonical(column.values):
                 if not is_account:  # such an id is simply not found
                     return [_as_text(column) for column in columns]
                 raise _not_canonical(column)
             parsed.append(column.values.cast(pl.Int64))
         else:
-            parsed.append(column.values)
+            parsed.append(column.values if column.kind else _nothing(column, pl.Int64()))
     return _as_integers(parsed, is_account=is_account)
 
 
-def _nothing(column: IdColumn) -> pl.Series:
-    return pl.Series(column.values.name, [], dtype=pl.String)
+def _nothing(column: IdColumn, dtype: pl.DataType) -> pl.Series:
+    """Return as many nulls as the column has rows."""
+    return pl.Series(column.values.name, [None], dtype).new_from_index(0, len(column.values))
 
 
 def _as_text(column: IdColumn) -> pl.Series:
-    return column.values.cast(pl.String) if column.kind else _nothing(column)
+    return column.values.cast(pl.String) if column.kind else _nothing(column, pl.String())
 
 
 def _not_canonical(column: IdColumn) -> SchemaError:
-    bad = column.values.filter(~column.values.str.contains(CANONICAL).fill_null(value=True))
-    first = bad[0] if len(bad) else column.values.max()
+    row = int((~_canonical(column.values)).arg_true()[0])
     return SchemaError(
-        f"{column.label}: {first!r} is no integer as the ids of the other frames are; write "
-        "plain integers, or give those frames text ids"
+        f"{column.label}: {shown(column.values[row])} in row {row} is no integer as the ids of the "
+        "other frames are; write plain integers, or give those frames text ids"
     )
 
 
 def _as_integers(columns: list[pl.Series], *, is_account: bool) -> list[pl.Series]:
-    low, high = _bounds(columns)
+    low, high = bounds(columns)
     if low >= INT64[0] and high <= INT64[1]:
         return [column.cast(pl.Int64) for column in columns]
     if is_account and low >= UINT64[0] and high <= UINT64[1]:
@@ -145,46 +152,51 @@ def _as_integers(columns: list[pl.Series], *, is_account: bool) -> list[pl.Serie
     return [column.cast(pl.String) for column in columns]
 
 
-def _bounds(columns: list[pl.Series]) -> tuple[int, int]:
+def bounds(columns: list[pl.Series]) -> tuple[int, int]:
+    """Return the least and the largest of the integers of some columns, and of 0."""
     values = [v for c in columns for v in (c.min(), c.max()) if isinstance(v, int)]
     return min(values, default=0), max(values, default=0)
 
 
-def account_type(columns: list[IdColumn]) -> pl.DataType:
-    """Return the type that account ids come back in.
+def type_of_all(columns: list[IdColumn]) -> pl.DataType:
+    """Return the type that ids come back in: one that holds the ids of all columns.
 
-    That of the first column whose kind is that of the rows there are. Where it cannot hold
-    an id of another column: String, or Int64.
+    That of the first column whose kind is that of the rows there are; a CSV has none of its
+    own. Where it cannot hold an id of another column: String, or Int64.
     """
     kind = common_kind(columns)
-    types = [_type_of(column, kind) for column in columns]
-    fitting = [t for t in types if t is not None and kind in (None, _kind_of(t))]
+    types = [column.values.dtype for column in columns if not column.is_csv]
+    fitting = [t for t in types if _kind_of(t) and kind in (None, _kind_of(t))]
+    filled = [column for column in columns if column.kind is not None]
+    if kind == "integer":
+        texts = [column.values for column in filled if column.kind == "text"]
+        if not all(_is_canonical(values) for values in texts):
+            return pl.String()
+        integers = [column.values for column in filled if column.kind == "integer"]
+        low, high = bounds([*integers, *(values.cast(pl.Int64) for values in texts)])
+        held = (t for t in (*fitting[:1], pl.Int64()) if _holds(t, low, high))
+        return next(held, pl.String())
     if not fitting:
-        return pl.Int64() if kind == "integer" else pl.String()
+        return pl.String()
     first = fitting[0]
-    filled = [column.values for column in columns if column.kind is not None]
     if isinstance(first, pl.Enum):
         categories = set(first.categories)
-        others = (values.drop_nulls().unique() for values in filled if values.dtype != first)
-        held = all(set(values.cast(pl.String)) <= categories for values in others)
-        return first if held else pl.String()
-    if kind == "integer":
-        low, high = _bounds([values for values in filled if values.dtype.is_integer()])
-        return _holding(first, low, high)
+        others = (c.values.drop_nulls().unique() for c in filled if c.values.dtype != first)
+        held_by_all = all(set(values.cast(pl.String)) <= categories for values in others)
+        return first if held_by_all else pl.String()
     return first
 
 
-def _type_of(column: IdColumn, kind: Kind | None) -> pl.DataType | None:
-    if column.is_csv:
-        return pl.Int64() if kind == "integer" else pl.String()
-    return column.values.dtype if _kind_of(column.values.dtype) else None
+def _holds(dtype: pl.DataType, low: int, high: int) -> bool:
+    """Whether an integer type holds every value from `low` to `high`."""
+    name = str(dtype)
+    bits = int(name.removeprefix("U").removeprefix("Int"))
+    least, most = (0, 2**bits - 1) if name[0] == "U" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return least <= low and high <= most
 
 
-def _holding(dtype: pl.DataType, low: int, high: int) -> pl.DataType:
-    def holds(dtype: pl.DataType) -> bool:
-        bounds = pl.select(dtype.min().alias("low"), dtype.max().alias("high")).row(0)
-        return bool(bounds[0] <= low and high <= bounds[1])
-
-    if holds(dtype):
-        return dtype
-    return pl.Int64() if holds(pl.Int64()) else pl.String()
+def in_type(ids: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Return ids in the type that they come back in."""
+    if ids.null_count() == len(ids):
+        return pl.Series(ids.name, [None], dtype).new_from_index(0, len(ids))
+    return ids.cast(dtype)

@@ -6,9 +6,9 @@ import polars as pl
 
 from margrave import engine
 from margrave.errors import InternalError, SchemaError
-from margrave.faults import raise_faults, rejects
-from margrave.frames import Frame, check, require_unique
-from margrave.ids import common_kind, id_column, meet
+from margrave.faults import merged, null_rejects, raise_faults, rejects
+from margrave.frames import ROWS_SHOWN, Frame, check, require_unique
+from margrave.ids import common_kind, id_column, in_type, meet
 from margrave.schema import KIND
 
 __all__ = ["Market"]
@@ -48,32 +48,32 @@ class Market:
             "assets": prices.with_ids(asset_id=asset),
         }
         raw = {"instruments": terms.raw, "assets": prices.raw}
-        core = self._build()
-        market, faults = core
-        raise_faults(
-            pl.concat([rejects(faults, raw), _null_kinds(terms)]), may_quarantine=False
-        )
+        market, faults = self._build()
+        kinds = null_rejects("instruments", terms.known["kind"])
+        raise_faults(merged(rejects(faults, raw), kinds), may_quarantine=False)
         if market is None:
             raise InternalError("the market was refused without a reason; please report this")
         self._core = market
 
     def _build(self) -> tuple[engine.CoreMarket | None, pl.DataFrame]:
-        instruments = self.frames["instruments"]
-        size = instruments["contract_size"] if "contract_size" in instruments.columns else None
-        ones = pl.Series("contract_size", [1.0]).new_from_index(0, instruments.height)
-        kind = instruments["kind"].fill_null(0)
-        complete = instruments.with_columns(ones if size is None else size, kind)
+        columns = {column.name: column for column in self.frames["instruments"]}
+        kind, rows = columns["kind"], self.frames["instruments"].height
+        if "contract_size" not in columns:
+            ones = pl.Series("contract_size", [1.0]).new_from_index(0, rows)
+            columns["contract_size"] = ones
+        columns["kind"] = kind.set(kind.is_null(), 0)
+        complete = pl.DataFrame(list(columns.values()))
         return engine.build_market(complete, self.frames["assets"])
 
     @staticmethod
     def _require_available(terms: Frame) -> None:
         codes = terms.known["kind"]
-        later = (codes >= len(AVAILABLE)).fill_null(value=False).arg_true()
+        later = (codes >= len(AVAILABLE)).arg_true()
         if len(later):
-            word, row = KIND[codes[int(later[0])]], int(later[0])
+            rows = ", ".join(str(row) for row in later[:ROWS_SHOWN])
             raise SchemaError(
-                f"instruments.kind: {word!r} is not available yet ({len(later)} rows, first: row "
-                f"{row}); this version has {' and '.join(AVAILABLE)}"
+                f"instruments.kind: {KIND[codes[int(later[0])]]!r} is not available yet "
+                f"({len(later)} values, rows {rows}); this version has {' and '.join(AVAILABLE)}"
             )
 
     @property
@@ -91,13 +91,5 @@ class Market:
 
 
 def _names(instruments: pl.Series, settle: pl.Series) -> dict[str, str]:
-    texts = (series.cast(pl.String).to_list() for series in (instruments, settle))
+    texts = (in_type(series, pl.String()).to_list() for series in (instruments, settle))
     return dict(zip(*texts, strict=True))
-
-
-def _null_kinds(terms: Frame) -> pl.DataFrame:
-    rows = terms.known["kind"].is_null().arg_true().cast(pl.Int64)
-    faults = pl.DataFrame({"row": rows}).with_columns(
-        frame=pl.lit("instruments"), column=pl.lit("kind"), reason=pl.lit("null")
-    )
-    return rejects(faults, {"instruments": terms.raw})

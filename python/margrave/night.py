@@ -137,6 +137,7 @@ def _is_file_name(rules: str) -> bool:
 def _there(path: Path) -> Path:
     if not path.is_file():
         raise MissingError(f"{path} is not a file" if path.exists() else f"{path} does not exist")
+    path.open("rb").close()  # may it be read?
     return path
 
 

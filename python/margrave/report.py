@@ -50,14 +50,15 @@ def worst(
 
     The worst status comes first; within `bankrupt` and `liquidation` the largest bad debt,
     then the lowest margin buffer; among accounts that cover their requirement the lowest
-    margin level. Accounts that are flat or indeterminate are never among them.
+    margin level. Accounts that are flat or indeterminate are never among them. Of what an
+    account holds, positions past their trigger come first, then the largest.
 
     Args:
         accounts: The `accounts` of a sweep.
         positions: Its `positions`.
         unit: What money is in, the ruleset's valuation asset.
         count: How many accounts to show at most.
-        held: How many positions of each to show at most, by notional.
+        held: How many positions of each to show at most.
     """
     chosen = _worst_accounts(accounts, count)
     if chosen.is_empty():
@@ -78,7 +79,8 @@ def worst(
     holdings = _largest(positions, chosen["account_id"], held)
     cells = [_holding(row, places) for rows in holdings for row in rows]
     holding_lines = iter(_table(cells, notes=True))
-    shown = [f"The {_count(chosen.height, 'worst account')} and what they hold, in {unit}", heading]
+    title = f"The {_count(chosen.height, 'worst account')} and what they hold, in {unit}"
+    shown = [f"{title} (status: of the worst bucket)", heading]
     for line, rows_held in zip(lines, holdings, strict=True):
         shown.append(line)
         shown.extend(next(holding_lines) for _ in rows_held)
@@ -146,14 +148,15 @@ def _at_risk(total: _Row, unit: str) -> str:
 def _rejected(rejects: pl.DataFrame) -> str:
     groups = (
         rejects.group_by("frame", "column", "reason", maintain_order=True)
-        .agg(pl.len().alias("rows"), pl.col("row").min().alias("first"))
+        .agg(pl.len().alias("rows"), pl.col("row").first(), pl.col("value").first())
         .sort("rows", descending=True, maintain_order=True)
     )
-    lines = [f"{_count(rejects.height, 'value')} rejected, first reasons:"]
+    lines = [f"{_count(rejects.height, 'value')} rejected, the most frequent reasons first"]
     for group in groups.head(_REASONS_SHOWN).iter_rows(named=True):
-        where = f"{group['frame']}.{group['column']}"
-        first = f"{group['rows']:,}, first row {group['first']:,}"
-        lines.append(f"  {where}: {printable(group['reason'], 100)} ({first})")
+        value = "" if group["value"] is None else f": {printable(group['value'])}"
+        first = f"{group['rows']:,}, first in row {group['row']:,}{value}"
+        reason = printable(group["reason"], 100)
+        lines.append(f"  {group['frame']}.{group['column']}: {reason} ({first})")
     return "\n".join(lines)
 
 
@@ -174,10 +177,16 @@ def _worst_accounts(accounts: pl.DataFrame, count: int) -> pl.DataFrame:
 
 
 def _largest(positions: pl.DataFrame, account_ids: pl.Series, held: int) -> list[list[_Row]]:
-    """Return for each account its `held` largest positions by notional, the largest first."""
+    """Return for each account its first `held` positions: those breached, then by notional."""
     open_rows = positions.filter(
         pl.col("account_id").is_in(account_ids.implode()) & (pl.col("quantity") != 0)
-    ).sort("notional", descending=True, nulls_last=True, maintain_order=True)
+    ).sort(
+        pl.col("liquidation_price_kind") == "breached",
+        "notional",
+        descending=True,
+        nulls_last=True,
+        maintain_order=True,
+    )
     return [
         open_rows.filter(pl.col("account_id") == account_id).head(held).rows(named=True)
         for account_id in account_ids

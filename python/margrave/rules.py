@@ -13,14 +13,19 @@ from pathlib import Path
 import polars as pl
 
 from margrave import engine
-from margrave.errors import RulesError
-from margrave.frames import check, read
-from margrave.ruleset import RulesFile, parse
+from margrave.errors import RulesError, SchemaError
+from margrave.frames import check, pick, shown
+from margrave.ids import in_type
+from margrave.ruleset import RulesFile, beside, parse, table_mistakes
+from margrave.schema import FRAMES
 
 __all__ = ["Rules"]
 
 #: The largest ruleset file that is read, bytes.
 MAX_BYTES = 64 * 2**20
+
+#: How many mistakes of a table a message names.
+LINES_SHOWN = 100
 
 
 class Rules:
@@ -55,9 +60,11 @@ class Rules:
                 message, each after its path.
         """
         if isinstance(source, Mapping):
-            return cls._of(parse(source, "ruleset"), None)
+            return cls._of(source, "ruleset", None)
+        if not isinstance(source, (str, Path)):
+            raise RulesError(f"rules: {type(source).__name__} is neither a path nor a mapping")
         path = Path(source)
-        return cls._of(parse(_read_toml(path), str(path)), path)
+        return cls._of(_read_toml(path), str(path), path.parent)
 
     @classmethod
     def preset(cls, id: str) -> Rules:  # noqa: A002 - the contract's word
@@ -69,7 +76,7 @@ class Rules:
         if id not in cls.presets():
             raise RulesError(f"rules: no preset {id!r}; there are {', '.join(cls.presets())}")
         content = tomllib.loads(_presets().joinpath(f"{id}.toml").read_text(encoding="utf-8"))
-        return cls._of(parse(content, f"preset {id}"), None)
+        return cls._of(content, f"preset {id}", None)
 
     @staticmethod
     def presets() -> list[str]:
@@ -78,10 +85,11 @@ class Rules:
         return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
     @classmethod
-    def _of(cls, file: RulesFile, path: Path | None) -> Rules:
-        tiers = _table("tiers", file.tiers, path)
-        weights = _table("weights", file.weights, path)
-        return cls(file, tiers, weights)
+    def _of(cls, content: Mapping[str, object], origin: str, folder: Path | None) -> Rules:
+        file = parse(content, origin, folder)
+        tables = {name: _table(name, file, folder) for name in ("tiers", "weights")}
+        _check(tables)
+        return cls(file, **tables)
 
     def with_tables(self, *, tiers: object = None, weights: object = None) -> Rules:
         """Return the same conventions with other tables.
@@ -95,11 +103,11 @@ class Rules:
             SchemaError: A column is missing or has the wrong type.
             RulesError: A rate, a floor or a deduction is wrong.
         """
-        return Rules(
-            self._file,
-            self._tiers if tiers is None else _frame("tiers", tiers),
-            self._weights if weights is None else _frame("weights", weights),
-        )
+        given = {"tiers": tiers, "weights": weights}
+        frames = {name: _frame(name, table) for name, table in given.items() if table is not None}
+        kept = {"tiers": self._tiers, "weights": self._weights}
+        _check(frames)
+        return Rules(self._file, **(kept | frames))
 
     @property
     def id(self) -> str:
@@ -119,12 +127,12 @@ class Rules:
     @property
     def tiers(self) -> pl.DataFrame:
         """The tier tables: tier_table, floor, maintenance_rate, initial_rate (fractions)."""
-        return self._tiers
+        return self._tiers.clone()
 
     @property
     def weights(self) -> pl.DataFrame:
         """The weight tables, defaults filled in; weights and rates are fractions."""
-        return self._weights
+        return self._weights.clone()
 
     @cached_property
     def hash(self) -> str:
@@ -132,15 +140,12 @@ class Rules:
 
         `title`, `source`, `as_of` and published deductions do not count.
         """
-        tables = {
-            "tiers": self._tiers.select(pl.exclude("deduction")).sort("tier_table", "floor"),
-            "weights": self._weights.sort("weight_table", "floor"),
-        }
+        tables = {"tiers": self._tiers, "weights": self._weights}
         sections = {
-            section: {k: v if isinstance(v, str) else float(v) for k, v in keys.items()}
+            section: {k: v if isinstance(v, str) else v + 0.0 for k, v in keys.items()}
             for section, keys in self._file.sections().items()
         }
-        rows = {name: [list(row) for row in table.rows()] for name, table in tables.items()}
+        rows = {name: _hashed(table) for name, table in tables.items()}
         content = {"id": self.id, **sections, "ladder": [], **rows}
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
@@ -189,78 +194,89 @@ def _presets() -> resources.abc.Traversable:
 def _read_toml(path: Path) -> dict[str, object]:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise RulesError(f"{path}: a ruleset file may hold {MAX_BYTES // 2**20} MB at most")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+            raise OSError(f"it may hold {MAX_BYTES // 2**20} MB at most")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
         raise RulesError(f"{path}: the ruleset file cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         raise RulesError(f"{path}: no TOML: {error}") from error
 
 
-def _table(name: str, content: object, path: Path | None) -> pl.DataFrame:
-    """Return a table given as rows, as the name of a file beside the ruleset, or not at all."""
+def _hashed(table: pl.DataFrame) -> list[list[object]]:
+    """Return the rows of a table by name and floor, without deductions; -0 as 0."""
+    columns = [column for column in table.columns if column != "deduction"]
+    rows = pick(table, columns).rows()
+    plain = ([v if isinstance(v, str) else v + 0.0 for v in row] for row in rows)
+    return sorted(plain, key=lambda row: row[:2])
+
+
+def _table(name: str, file: RulesFile, folder: Path | None) -> pl.DataFrame:
+    """Return a table given as rows, or in a file beside the ruleset."""
+    content = file.tiers if name == "tiers" else file.weights
     if isinstance(content, str):
-        if path is None:
-            raise RulesError(f"{name}: {content!r} names a file, but the ruleset is in none")
-        return _frame(name, _beside(name, content, path))
-    rows = [row.model_dump() for row in content] if isinstance(content, list) else []
-    types = {c: pl.String if c.endswith("_table") else pl.Float64 for c in COLUMNS[name]}
-    return _frame(name, pl.DataFrame(rows, schema=types))
-
-
-def _beside(name: str, file: str, path: Path) -> Path:
-    folder = path.parent.resolve()
-    table = (folder / file).resolve()
-    if not table.is_relative_to(folder):
-        raise RulesError(f"{name}: {file!r} leaves the ruleset's folder; keep the table beside it")
-    if not table.is_file():
-        raise RulesError(f"{name}: {table} is no file")
-    return table
-
-
-COLUMNS = {
-    "tiers": ("tier_table", "floor", "maintenance_rate", "initial_rate", "deduction"),
-    "weights": (
-        "weight_table",
-        "floor",
-        "maintenance_weight",
-        "initial_weight",
-        "liability_weight",
-        "borrow_maintenance_rate",
-        "borrow_initial_rate",
-    ),
-}
-DEFAULTS = {
-    "floor": 0.0,
-    "liability_weight": 1.0,
-    "borrow_maintenance_rate": 0.0,
-    "borrow_initial_rate": 0.0,
-}
+        return _frame(name, beside(content, folder or Path()))
+    types = {c.name: pl.Float64 if c.kind == "number" else pl.String for c in FRAMES[name]}
+    return _frame(name, pl.DataFrame([row.model_dump() for row in content], schema=types))
 
 
 def _frame(name: str, source: object) -> pl.DataFrame:
-    """Return a table in its canonical columns, defaults filled in.
+    """Return a table in the columns of the schema, defaults filled in.
 
     Raises:
-        RulesError: A required value is null.
+        SchemaError: A column is missing or mistyped, or a key occurs twice.
     """
-    known = check(name, read(name, source)).known
-    key = COLUMNS[name][0]
-    known = known.with_columns(pl.col(key).cast(pl.String))
+    known = check(name, source).known
+    columns = {column.name: column for column in known}
+    key = FRAMES[name][0].name
+    columns[key] = in_type(columns[key], pl.String())
+    for column in FRAMES[name]:
+        if column.default is not None and column.name not in columns:
+            full = pl.Series(column.name, [column.default], dtype=pl.Float64)
+            columns[column.name] = full.new_from_index(0, known.height)
     if name == "weights":
-        fill = {c: pl.lit(v) for c, v in DEFAULTS.items() if c not in known.columns}
-        known = known.with_columns(**fill)
-        given = pl.col("initial_weight") if "initial_weight" in known.columns else pl.lit(None)
-        initial = pl.coalesce(given, pl.col("maintenance_weight")).cast(pl.Float64)
-        known = known.with_columns(initial_weight=initial)
-    nulls = [
-        f"{name}.{column}: null in row {known[column].is_null().arg_max()}; fill it in"
-        for column in known.columns
-        if column != "deduction" and known[column].null_count()
-    ]
-    if nulls:
-        raise RulesError("\n".join(nulls))
-    return known.select([column for column in COLUMNS[name] if column in known.columns])
+        maintenance = columns["maintenance_weight"].alias("initial_weight")
+        initial = columns.get("initial_weight", maintenance)
+        columns["initial_weight"] = initial.zip_with(initial.is_not_null(), maintenance)
+    table = pl.DataFrame([columns[c.name].rechunk() for c in FRAMES[name] if c.name in columns])
+    _require_unique_rows(name, table)
+    return table
+
+
+def _require_unique_rows(name: str, table: pl.DataFrame) -> None:
+    key = FRAMES[name][0].name
+    rows: dict[tuple[object, ...], list[int]] = {}
+    for number, row in enumerate(pick(table, (key, "floor")).iter_rows()):
+        if None not in row:
+            rows.setdefault(row, []).append(number)
+    twice = [(row, numbers) for row, numbers in rows.items() if len(numbers) > 1]
+    if twice:
+        (label, floor), numbers = twice[0]
+        raise SchemaError(
+            f"{name}.{key}, {name}.floor: {len(twice)} keys occur more than once (first: "
+            f"{shown(label)} at {floor}, rows {', '.join(map(str, numbers[:5]))}); keep one row "
+            "of each"
+        )
+
+
+def _check(tables: Mapping[str, pl.DataFrame]) -> None:
+    """Refuse wrong values in tables, all at once.
+
+    Raises:
+        RulesError: Values are null or out of range, floors don't rise, a deduction is wrong.
+    """
+    lines = []
+    for name, table in tables.items():
+        for column in table.columns:
+            rows = () if column == "deduction" else table[column].is_null().arg_true()
+            lines += [f"{name}.{column}: null in row {row}; fill it in" for row in rows]
+        mistakes = table_mistakes(name, list(table.iter_rows(named=True)))
+        lines += [f"{name}.{column}: row {row}: {text}" for row, column, text in mistakes]
+    if len(lines) > LINES_SHOWN:
+        lines[LINES_SHOWN:] = [f"and {len(lines) - LINES_SHOWN} more mistakes"]
+    if lines:
+        raise RulesError("\n".join(lines))
 
 
 def _toml(value: object) -> str:

@@ -82,9 +82,7 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         _id("instrument_id", "what is held"),
         _number("quantity", "any", "contracts, long > 0", required=True),
         _number("entry_price", "positive", "price of one unit", required=True),
-        Column(
-            "margin_mode", "word", "bucket it belongs to", default="cross", words=MARGIN_MODE
-        ),
+        Column("margin_mode", "word", "bucket it belongs to", default="cross", words=MARGIN_MODE),
         _number("isolated_margin", "any", "settle asset, without profit; < 0 is debt"),
         _number("leverage", "positive", "chosen leverage, times"),
         _name("tier_table", "tier table instead of the instrument's"),
@@ -122,7 +120,9 @@ FRAMES: dict[str, tuple[Column, ...]] = {
     ),
     "tiers": (
         _name("tier_table", "name of the table", required=True),
-        _number("floor", "not_negative", "size at which the tier begins, tier basis", required=True),
+        _number(
+            "floor", "not_negative", "size at which the tier begins, tier basis", required=True
+        ),
         _number("maintenance_rate", "rate", "fraction of size", required=True),
         _number("initial_rate", "rate", "fraction of size", required=True),
         _number("deduction", "any", "maintenance deduction, checked against the rates"),

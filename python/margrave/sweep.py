@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import polars as pl
 
 from margrave import engine
+from margrave.frames import pick
+from margrave.ids import INT64, bounds
 from margrave.schema import MARGIN_COLUMNS, POSITION_COLUMNS
 
 __all__ = ["Holder", "Sweep"]
@@ -57,25 +59,28 @@ class Sweep:
     @cached_property
     def accounts(self) -> pl.DataFrame:
         """One row per account, in order of first appearance (DESIGN section 6)."""
-        margins = engine.accounts(self._core).select(MARGIN_COLUMNS)
+        margins = pick(engine.accounts(self._core), MARGIN_COLUMNS)
         ids = self._holder.account_ids().alias("account_id")
-        columns = [ids, *margins.get_columns(), *self._holder.carried().get_columns()]
-        return pl.DataFrame(columns)
+        return pl.DataFrame({c.name: c for c in (ids, *margins, *self._holder.carried())})
 
     @cached_property
     def buckets(self) -> pl.DataFrame:
-        """One row per bucket of every determinate account, in their order."""
+        """One row per bucket of every determinate account, in their order.
+
+        The columns are those of `accounts`, carried ones too, after the bucket's id.
+        """
         rows = engine.buckets(self._core, self._threads)
-        ids = self._holder.account_ids().gather(rows["account"]).alias("account_id")
-        margins = rows.select("bucket_id", *MARGIN_COLUMNS)
-        return pl.DataFrame([ids, *margins.get_columns()])
+        account = rows["account"]
+        ids = self._holder.account_ids().gather(account).alias("account_id")
+        carried = [column.gather(account) for column in self._holder.carried()]
+        return pl.DataFrame([ids, *pick(rows, ("bucket_id", *MARGIN_COLUMNS)), *carried])
 
     @cached_property
     def positions(self) -> pl.DataFrame:
         """One row per input position, in input order, with its liquidation price."""
         rows = engine.positions(self._core, self._threads)
         held = self._holder.position_rows()
-        return pl.concat([held, rows], how="horizontal").select(POSITION_COLUMNS)
+        return pick(pl.DataFrame([*held, *rows]), POSITION_COLUMNS)
 
     @cached_property
     def totals(self) -> pl.DataFrame:
@@ -91,9 +96,10 @@ class Sweep:
     def manifest(self) -> dict[str, Any]:
         """What was swept: versions, ruleset, counts, digests of inputs and results, seconds.
 
-        All but `seconds` is equal for equal input, whatever the chunks and threads. The
-        digests are BLAKE3 over the values of the input frames (known columns, in the order
-        of the schema) and of the five results (computed columns, in their order).
+        All but `seconds` (building the book and sweeping it) is equal for equal input,
+        whatever the chunks and threads. The digests are BLAKE3 over the values of the input
+        frames (known columns, in the order of the schema) and of the five results (computed
+        columns, in their order).
         """
         counts = {
             "accounts": int(self.totals["accounts"].item()),
@@ -101,10 +107,10 @@ class Sweep:
             **self._holder.counts(),
             "rejects": self.rejects.height,
         }
-        computed = self.accounts.select("account_id", *MARGIN_COLUMNS)
+        computed = pick(self.accounts, ("account_id", *MARGIN_COLUMNS))
         results = [
             ("accounts", computed),
-            ("buckets", self.buckets),
+            ("buckets", pick(self.buckets, ("account_id", "bucket_id", *MARGIN_COLUMNS))),
             ("positions", self.positions),
             ("totals", self.totals),
             ("rejects", self.rejects),
@@ -136,12 +142,11 @@ def _plain(frames: list[tuple[str, pl.DataFrame]]) -> list[tuple[str, pl.DataFra
     """Bring ids and numbers to the types that digests are defined over."""
 
     def plain(column: pl.Series) -> pl.Series:
-        if column.dtype == pl.UInt64 and (column.max() or 0) > 2**63 - 1:  # type: ignore[operator]
-            return column.cast(pl.String)
         if column.dtype.is_integer():
-            return column.cast(pl.Int64)
-        if isinstance(column.dtype, (pl.Enum, pl.Categorical)):
-            return column.cast(pl.String)
-        return column.cast(pl.String) if column.dtype == pl.Null else column
+            low, high = bounds([column])
+            fits = INT64[0] <= low and high <= INT64[1]
+            return column.cast(pl.Int64 if fits else pl.String)
+        is_text = isinstance(column.dtype, (pl.Enum, pl.Categorical))
+        return column.cast(pl.String) if is_text or column.dtype == pl.Null else column
 
-    return [(name, pl.DataFrame([plain(c) for c in frame])) for name, frame in frames]
+    return [(name, pl.DataFrame([plain(c).rechunk() for c in frame])) for name, frame in frames]

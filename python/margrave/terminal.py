@@ -161,11 +161,12 @@ class _Spinner:
     def _show(self) -> None:
         from rich.console import Console
         from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.table import Column
 
         bar = Progress(
             SpinnerColumn("line"),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(Column(min_width=7)),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
             console=Console(stderr=True),
             transient=True,
         )
