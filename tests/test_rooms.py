@@ -44,6 +44,7 @@ RUST_FLOW = [
     "exact",
     "digest",
     "keys",
+    "accounts",
     "tiers",
     "weights",
     "rules",

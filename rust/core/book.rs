@@ -7,11 +7,12 @@
 
 pub use crate::holdings::{Balances, BookInput, Positions};
 
+use crate::accounts::{Accounts, number_accounts};
 use crate::block::Block;
 use crate::builder::{BalanceRecord, Builder, PositionRecord, Source};
 use crate::columns::{Fault, Numbers, Reason, Values};
 use crate::error::{Error, Result};
-use crate::keys::{Ids, NONE, Names, number_accounts};
+use crate::keys::{Ids, NONE, Names};
 use crate::partition::{Grouped, Parts};
 use crate::{batch, columns};
 
@@ -150,7 +151,7 @@ fn by_frame(
     positions: &Positions,
     balances: &Balances,
     accounts: Option<&Ids>,
-    numbered: crate::keys::Accounts,
+    numbered: Accounts,
 ) -> ([Vec<u32>; 3], Vec<(u32, u32)>) {
     let filled = [
         !positions.account.is_empty(),

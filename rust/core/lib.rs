@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod batch;
 pub mod block;
 pub mod book;

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use margrave_core::accounts::number_accounts;
 use margrave_core::columns::{Texts, Validity, Values};
-use margrave_core::keys::{Ids, NONE, number_accounts};
+use margrave_core::keys::{Ids, NONE};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
