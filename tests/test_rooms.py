@@ -56,6 +56,7 @@ RUST_FLOW = [
     "labels",
     "market",
     "marks",
+    "sizes",
     "margin",
     "liquidation",
     "results",
@@ -129,7 +130,7 @@ def test_the_report_knows_result_frames_alone() -> None:
 
 
 def test_the_kernel_knows_neither_columns_nor_results_nor_threads() -> None:
-    for name in ("margin", "liquidation"):
+    for name in ("sizes", "margin", "liquidation"):
         assert not rust_imports(name) & {"columns", "results", "batch", "totals", "sweep"}
 
 

@@ -25,6 +25,7 @@ mod partition;
 pub mod positions;
 pub mod results;
 pub mod rules;
+pub mod sizes;
 pub mod sweep;
 pub mod synthetic;
 mod synthetic_book;

@@ -7,9 +7,10 @@
 //! balance meets the line. Both directions are walked; the nearer price by ratio is kept.
 
 use crate::block::Bucket;
-use crate::margin::{Margin, Side, holding, sides};
+use crate::margin::Margin;
 use crate::marks::{Mark, Marks};
 use crate::rules::{Compare, Rules, ZeroRequirement};
+use crate::sizes::{Side, holding, sides};
 use crate::tiers::Tier;
 
 /// Where the trigger is reached.

@@ -7,8 +7,8 @@
 use crate::block::Bucket;
 use crate::keys::NONE;
 use crate::marks::{Mark, Marks};
-use crate::rules::{Initial, Rules};
-use crate::tiers::tier_at;
+use crate::rules::Rules;
+use crate::sizes::holding;
 
 /// How an account stands, from best to worst.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +58,8 @@ pub struct Margin {
     pub bad_debt: f64,
     /// Collateral at maintenance weights.
     pub weighted_collateral: f64,
+    /// Longs and shorts at the mark, before netting.
+    pub two_sided_notional: f64,
     /// `maintenance_margin / margin_balance` of the worst bucket; +inf where the balance is gone.
     pub margin_ratio: f64,
     /// `margin_balance / maintenance_margin` of the worst bucket; +inf where nothing is required.
@@ -86,6 +88,7 @@ impl Default for Margin {
             free_collateral: 0.0,
             bad_debt: 0.0,
             weighted_collateral: 0.0,
+            two_sided_notional: 0.0,
             margin_ratio: 0.0,
             margin_level: f64::INFINITY,
             status: Status::Flat,
@@ -113,6 +116,7 @@ impl Margin {
         self.free_collateral += bucket.free_collateral;
         self.bad_debt += bucket.bad_debt;
         self.weighted_collateral += bucket.weighted_collateral;
+        self.two_sided_notional += bucket.two_sided_notional;
         self.is_liquidatable |= bucket.is_liquidatable;
         self.positions += bucket.positions;
         let worse = bucket.status > self.status
@@ -130,135 +134,11 @@ impl Margin {
             + self.margin_balance.abs()
             + self.collateral_value
             + self.debt_value
-            + self.gross_notional
+            + self.two_sided_notional
             + self.initial_margin
             + self.margin_buffer.abs();
         money.is_finite()
     }
-}
-
-/// One instrument of a bucket, all its rows together, settle asset.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Holding {
-    /// Profit of all rows.
-    pub profit: f64,
-    /// Sizes that are margined.
-    pub gross_notional: f64,
-    /// Signed notional.
-    pub net_notional: f64,
-    /// Maintenance requirement.
-    pub maintenance: f64,
-    /// Initial requirement.
-    pub initial: f64,
-    /// Whether a row has a quantity other than 0.
-    pub is_open: bool,
-}
-
-/// Rows of one instrument and tier table in a bucket: one size.
-#[derive(Clone, Copy, Debug)]
-pub struct Side {
-    /// Net contracts.
-    pub quantity: f64,
-    /// Contracts to buy and to sell.
-    pub orders: [f64; 2],
-    /// Smallest leverage, +inf for none.
-    pub leverage: f64,
-    /// Contracts without their sign.
-    pub gross: f64,
-    /// Code of the tier table.
-    pub tiers: u32,
-}
-
-impl Side {
-    /// Sums merged rows of one instrument and table.
-    #[inline]
-    fn sum(bucket: &Bucket<'_>, rows: impl Iterator<Item = usize>, tiers: u32) -> Self {
-        let mut side =
-            Self { quantity: 0.0, orders: [0.0; 2], leverage: f64::INFINITY, gross: 0.0, tiers };
-        for row in rows {
-            let [buy, sell] = bucket.orders_of(row);
-            side.quantity += bucket.quantity[row];
-            side.gross += bucket.quantity[row].abs();
-            side.orders[0] += buy;
-            side.orders[1] += sell;
-            side.leverage = side.leverage.min(bucket.leverage_of(row));
-        }
-        side
-    }
-
-    /// Contracts if the worse of its orders were filled: `max(|Q + buy|, |Q - sell|)`.
-    #[inline]
-    pub fn worst_fill(&self) -> f64 {
-        (self.quantity + self.orders[0]).abs().max((self.quantity - self.orders[1]).abs())
-    }
-
-    /// Tier and maintenance requirement, settle asset.
-    #[inline]
-    pub fn maintenance(&self, mark: &Mark, rules: &Rules) -> (usize, f64) {
-        let size = self.quantity.abs() * mark.value;
-        let table = rules.tiers.table(self.tiers);
-        let tier = tier_at(table, size);
-        (tier, table[tier].maintenance.at(size))
-    }
-
-    /// Initial requirement at the worst fill of its orders, settle asset.
-    #[inline]
-    pub fn initial(&self, mark: &Mark, rules: &Rules) -> f64 {
-        let size = self.worst_fill() * mark.value;
-        let by_tier = || {
-            let table = rules.tiers.table(self.tiers);
-            table[tier_at(table, size)].initial.at(size)
-        };
-        match rules.conventions.initial {
-            Initial::Tier => by_tier(),
-            _ if self.leverage == f64::INFINITY => by_tier(),
-            Initial::Leverage => size / self.leverage,
-            Initial::Larger => by_tier().max(size / self.leverage),
-        }
-    }
-}
-
-/// The sizes of the instrument that `rows` hold, one for each tier table.
-///
-/// A row that names no table is one size with a row that names the instrument's.
-#[inline]
-pub fn sides(
-    bucket: &Bucket<'_>,
-    rows: std::ops::Range<usize>,
-    marks: &Marks,
-) -> impl Iterator<Item = Side> {
-    let mark = &marks.instruments[bucket.instrument[rows.start] as usize];
-    let tiers = move |row: usize| marks.tiers(mark, bucket.table_of(row));
-    rows.clone().filter_map(move |row| {
-        let table = tiers(row);
-        let is_first = (rows.start..row).all(|earlier| tiers(earlier) != table);
-        let its = (row..rows.end).filter(|other| tiers(*other) == table);
-        is_first.then(|| Side::sum(bucket, its, table))
-    })
-}
-
-/// Sums the rows `rows` of one instrument.
-#[inline]
-pub fn holding(
-    bucket: &Bucket<'_>,
-    rows: std::ops::Range<usize>,
-    marks: &Marks,
-    rules: &Rules,
-) -> Holding {
-    let mark = &marks.instruments[bucket.instrument[rows.start] as usize];
-    let mut holding = Holding::default();
-    for row in rows.clone() {
-        let cost = mark.cost(bucket.cost[row], bucket.inverse_cost[row]);
-        holding.profit += mark.profit(bucket.quantity[row], cost);
-    }
-    for side in sides(bucket, rows, marks) {
-        holding.is_open |= side.gross > 0.0;
-        holding.gross_notional += side.quantity.abs() * mark.value;
-        holding.net_notional += side.quantity * mark.value;
-        holding.maintenance += side.maintenance(mark, rules).1;
-        holding.initial += side.initial(mark, rules);
-    }
-    holding
 }
 
 /// What is owned and owed before positions.
@@ -340,6 +220,7 @@ pub fn bucket_margin(bucket: &Bucket<'_>, marks: &Marks, rules: &Rules) -> Margi
         counted += rules.conventions.counted(profit);
         margin.gross_notional += held.gross_notional * settle_price;
         margin.net_notional += held.net_notional * settle_price;
+        margin.two_sided_notional += held.two_sided_notional * settle_price;
         margin.maintenance_margin += held.maintenance * settle_price;
         margin.initial_margin += held.initial * settle_price;
         is_open |= held.is_open;
