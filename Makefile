@@ -1,7 +1,7 @@
 # The verbs of this project, for people. `.ci/run` uses the same ones.
 PYTHON ?= .venv/bin/python
 
-.PHONY: setup test lint format wheel bench bench-kernel demo clean
+.PHONY: setup develop test lint format wheel bench bench-kernel demo clean
 
 setup:  ## an environment with everything, built in place
 	python3 -m venv .venv

@@ -311,7 +311,7 @@ def test_an_unknown_accounts_position_rows_show_what_was_given() -> None:
     assert rows.rows() == [
         ("a", None, 2.0, 90.0, None, None),
         ("b", "ETH", -2e18, 11.0, 10.0, None),
-        ("b", "BTC", 1.0, None, 100.0, None),
+        ("b", "BTC", 1.0, float("inf"), 100.0, None),
         ("c", "COIN", 100.0, 80.0, 100.0, 100.0),
         ("a", "ETH", 5.0, 9.0, 10.0, None),
     ]

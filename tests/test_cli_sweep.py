@@ -281,7 +281,7 @@ def test_rules_may_be_a_preset_or_a_file(night: Path) -> None:
 def test_without_rules_the_option_is_named(night: Path) -> None:
     (night / "rules.toml").unlink()
     ran = margrave("sweep", night, "--out", "out")
-    assert_refused(ran, 2, "--rules", "rules.toml does not exist", "hyperliquid")
+    assert_refused(ran, 3, "--rules", "rules.toml does not exist", "hyperliquid")
 
 
 def test_an_id_that_is_no_preset_is_2(night: Path) -> None:

@@ -108,7 +108,45 @@ def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     as_files(frames(), tmp_path, ".csv", "balances", "assets")
     paths = [tmp_path / "balances.csv", tmp_path / "assets.csv"]
     message = refused(mg.SchemaError, partial(sweep, {**frames(), "balances": paths}))
-    assert message.startswith("balances: its files do not fit together")
+    assert message.startswith("balances.account_id: not in all files")
+
+
+def parts(folder: Path, *frames: pl.DataFrame) -> list[Path]:
+    paths = [folder / f"{number}.parquet" for number in range(len(frames))]
+    for path, frame in zip(paths, frames, strict=True):
+        frame.write_parquet(path)
+    return paths
+
+
+def test_a_column_is_of_one_kind_in_all_files(tmp_path: Path) -> None:
+    whole = frames()["balances"]
+    for column, other in (("account_id", pl.int_range(pl.len())), ("amount", pl.lit(True))):
+        split = parts(tmp_path, whole[:2], whole[2:].with_columns(other.alias(column)))
+        message = refused(mg.SchemaError, partial(sweep, {**frames(), "balances": split}))
+        assert message.startswith(f"balances.{column}: not of one kind in all files")
+
+
+def test_files_may_differ_in_order_of_columns_and_in_enums(tmp_path: Path) -> None:
+    whole = frames()["balances"]
+    one = whole[:2].with_columns(pl.col("asset_id").cast(pl.Enum(sorted(set(whole["asset_id"])))))
+    split = parts(tmp_path, one, whole[2:].select(reversed(whole.columns)))
+    result = sweep({**frames(), "balances": split})
+    assert result.accounts.equals(sweep(frames()).accounts)
+
+
+def test_carried_columns_of_a_csv_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "accounts.csv"
+    path.write_text(
+        "account_id,owner_id,lei,desk,limit,vip\na,007,0012,1,1.50,true\nb,7,99,2,,false\n"
+    )
+    listed = sweep({**frames(), "accounts": path}).accounts.filter(
+        pl.col("account_id").is_in(["a", "b"])
+    )
+    assert listed["owner_id"].to_list() == ["007", "7"]
+    assert listed["lei"].to_list() == ["0012", "99"]
+    assert listed["desk"].to_list() == [1, 2]
+    assert listed["limit"].to_list() == [1.5, None]
+    assert listed["vip"].to_list() == [True, False]
 
 
 # Ids of a CSV

@@ -16,6 +16,7 @@ CORE = ROOT / "rust" / "core"
 PYTHON_FLOW = [
     "errors",
     "schema",
+    "files",
     "frames",
     "ids",
     "faults",
@@ -100,6 +101,8 @@ def rust_imports(name: str) -> set[str]:
 
 
 def test_every_file_has_its_place_in_the_flow() -> None:
+    assert len(set(RUST_FLOW)) == len(RUST_FLOW)
+    assert len(set(PYTHON_FLOW)) == len(PYTHON_FLOW)
     assert {path.stem for path in PACKAGE.glob("*.py")} == set(PYTHON_FLOW)
     assert {path.stem for path in CORE.glob("*.rs")} - {"lib"} == set(RUST_FLOW)
 

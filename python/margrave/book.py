@@ -11,7 +11,8 @@ import polars as pl
 from margrave import engine
 from margrave.errors import MargraveError, SchemaError
 from margrave.faults import merged, null_rejects, raise_faults, rejects
-from margrave.frames import Frame, check, is_path, pick, read, require_unique
+from margrave.files import is_path
+from margrave.frames import Frame, check, pick, read, require_unique
 from margrave.ids import common_kind, id_column, in_type, meet, type_of_all
 from margrave.market import Market
 from margrave.rules import Rules
@@ -30,7 +31,7 @@ class Book:
     """Positions and balances of every account, built once and swept many times.
 
     Args:
-        positions: Who holds which contracts, at what entry price (DESIGN section 3).
+        positions: Who holds which contracts, at what entry price (its columns: `schema.FRAMES`).
         balances: Who holds or owes how much of which asset.
         instruments: The contracts that exist; only their ids are used here.
         accounts: Optional. Its columns are carried to the results, null for accounts that it
@@ -93,7 +94,9 @@ class Book:
             require_unique("accounts", self._accounts.raw["account_id"])
             _require_carriable(self._accounts.raw)
         self._account_type = type_of_all(account_ids)
-        self._instrument_type = type_of_all([held, instruments])
+        # What comes back are ids of positions: their own type always holds them.
+        settled = held.kind is not None and not held.is_csv
+        self._instrument_type = type_of_all([held] if settled else [held, instruments])
         self._instrument_kind = None if held.is_csv else common_kind([held])
         self._asset_kind = None if assets.is_csv else common_kind([assets])
         held_ids, listed_ids = meet([held, instruments], is_account=False)
@@ -214,12 +217,12 @@ class Book:
     def position_rows(self) -> pl.DataFrame:
         """Return account_id, instrument_id, quantity and entry_price of the input rows.
 
-        A number that is not finite, which only a rejected row has, is null.
+        NaN, which only a rejected row has, is null.
         """
         raw, known = self._raw["positions"], self._frames["positions"]
         numbers = [known["quantity"], known["entry_price"]]
         if not self._rejects.is_empty():
-            numbers = [values.set(~values.is_finite(), None) for values in numbers]
+            numbers = [values.set(values.is_nan(), None) for values in numbers]
         ids = [
             in_type(raw["account_id"], self._account_type),
             in_type(raw["instrument_id"], self._instrument_type),

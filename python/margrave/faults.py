@@ -18,6 +18,7 @@ __all__ = ["merged", "null_rejects", "raise_faults", "rejects"]
 
 SHOWN = 5
 SETTLE = "settle asset missing in the market"
+OVERFLOW = "with this market, money of the row overflows"
 TYPES = {name: pl.Int64 if name == "row" else pl.String for name in REJECT_COLUMNS}
 
 Bad = tuple[int, str | None]
@@ -103,6 +104,11 @@ def _line(
     error: type[MargraveError], frame: str, column: str, reason: str, bad: Sequence[Bad]
 ) -> str:
     first = ", ".join(str(row) for row, _ in bad[:SHOWN])
+    if reason == OVERFLOW:
+        return (
+            f"{frame}.{column}: {reason} ({len(bad)} rows, first: {first}); a price or leverage so "
+            "near 0 leaves no number: look at it, and at instruments.mark_price"
+        )
     if error is DataError:
         values = [shown(v)[1:-1] for _, v in bad[:SHOWN] if v is not None]
         given = f"; values {', '.join(values)}" if values else ""

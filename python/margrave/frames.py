@@ -16,9 +16,10 @@ from typing import Any
 import polars as pl
 
 from margrave.errors import SchemaError
+from margrave.files import is_csv, is_path, read_files
 from margrave.schema import FRAMES, MISNOMERS, Column
 
-__all__ = ["Frame", "check", "is_path", "pick", "read", "require_unique", "shown"]
+__all__ = ["Frame", "check", "pick", "read", "require_unique", "shown"]
 
 ROWS_SHOWN = 5
 LETTERS_SHOWN = 80
@@ -70,13 +71,9 @@ def read(name: str, source: object) -> pl.DataFrame:
         SchemaError: `source` is nothing of the kind, or a file that cannot be read.
     """
     if isinstance(source, (str, Path)):
-        return _read_file(name, Path(source))
+        return read_files(name, [source])
     if isinstance(source, (list, tuple)) and is_path(source):
-        parts = [_read_file(name, Path(path)) for path in source]
-        try:
-            return pl.concat(parts, how="vertical_relaxed")
-        except pl.exceptions.PolarsError as error:
-            raise SchemaError(f"{name}: its files do not fit together: {error}") from error
+        return read_files(name, source)
     if isinstance(source, pl.DataFrame):
         return source.clone()  # which the caller may change in place without being seen here
     lazy = isinstance(source, pl.LazyFrame)
@@ -121,47 +118,10 @@ def pick(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     return pl.DataFrame({column: frame[column] for column in columns})
 
 
-def is_path(source: object) -> bool:
-    """Whether `source` names a file, or several."""
-    if isinstance(source, (list, tuple)):
-        return bool(source) and _are_paths(source)
-    return isinstance(source, (str, Path))
-
-
 def shown(value: object) -> str:
     """Return a value as messages show it, cut where it is long."""
     text = repr(value)
     return text if len(text) <= LETTERS_SHOWN else f"{text[: LETTERS_SHOWN - 3]}..."
-
-
-def _are_paths(source: Sequence[Any]) -> bool:
-    return all(isinstance(path, (str, Path)) for path in source)
-
-
-def _is_csv(source: object) -> bool:
-    paths = source if isinstance(source, (list, tuple)) else [source]
-    return any(isinstance(p, (str, Path)) and Path(p).suffix == ".csv" for p in paths)
-
-
-def _read_file(name: str, path: Path) -> pl.DataFrame:
-    try:
-        if path.suffix == ".parquet":
-            return pl.read_parquet(path, glob=False)
-        if path.suffix == ".csv":
-            return _read_csv(name, path)
-    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-        raise SchemaError(f"{name}: {path} cannot be read: {error}") from error
-    raise SchemaError(f"{name}: {path} is neither a .parquet nor a .csv file")
-
-
-def _read_csv(name: str, path: Path) -> pl.DataFrame:
-    """Read known columns as text, as they are written; let Polars infer the types of others."""
-    header = pl.read_csv(path, n_rows=1, has_header=False, infer_schema=False, glob=False).row(0)
-    twice = sorted({column for column in header if column and header.count(column) > 1})
-    if twice:
-        raise ValueError(f"the column {shown(twice[0])} is there more than once")
-    texts = {c.name: pl.String for c in FRAMES[name] if c.kind != "free" and c.name in header}
-    return pl.read_csv(path, schema_overrides=texts, infer_schema_length=None, glob=False)
 
 
 def check(name: str, source: object, *, only: frozenset[str] | None = None) -> Frame:
@@ -177,7 +137,7 @@ def check(name: str, source: object, *, only: frozenset[str] | None = None) -> F
         SchemaError: A required column is missing or has the wrong type, an unknown column
             is a near miss of a known name, or a word is outside its list.
     """
-    raw, is_csv = read(name, source), _is_csv(source)
+    raw, from_csv = read(name, source), is_csv(source)
     columns = [c for c in FRAMES[name] if only is None or c.name in only]
     _require(name, raw, columns)
     known: list[pl.Series] = []
@@ -185,12 +145,12 @@ def check(name: str, source: object, *, only: frozenset[str] | None = None) -> F
         if column.kind in ("id", "free") or column.name not in raw.columns:
             continue
         series = raw[column.name]
-        if is_csv and column.kind in ("number", "flag", "word"):
+        if from_csv and column.kind in ("number", "flag", "word"):
             series = _parsed(name, column, series)
         typed = _typed(name, column, series)
         if typed is not None:
             known.append(typed)
-    return Frame(name, raw, pl.DataFrame(known), is_csv)
+    return Frame(name, raw, pl.DataFrame(known), from_csv)
 
 
 def _require(name: str, raw: pl.DataFrame, columns: Sequence[Column]) -> None:

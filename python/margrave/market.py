@@ -19,7 +19,7 @@ AVAILABLE = ("linear", "inverse")
 class Market:
     """Contract terms, marks and asset prices.
 
-    `Market(instruments, assets)` takes two frames (DESIGN section 3) in any form: Polars,
+    `Market(instruments, assets)` takes two frames in any form: Polars,
     pandas, pyarrow, DuckDB, a `LazyFrame`, or a Parquet or CSV path. Marks are in the unit
     that the contract is quoted in, asset prices in the valuation asset.
 

@@ -82,15 +82,15 @@ def ruleset(
         weights: A file of weight tables instead of the ruleset's.
 
     Raises:
-        RefusedError: No ruleset is named and the night has none, or the id is no preset's.
-        MissingError: A file is not there.
+        RefusedError: The id is no preset's.
+        MissingError: A file is not there: no ruleset is named, and the night has none.
         RulesError: It cannot be used.
     """
     from margrave.rules import Rules
 
     own = folder / RULES_FILE
     if rules is None and not own.exists():
-        raise RefusedError(
+        raise MissingError(
             f"--rules: {own} does not exist\n"
             f"hint: name a preset ({', '.join(Rules.presets())}) or a file with --rules"
         )

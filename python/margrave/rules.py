@@ -216,7 +216,11 @@ def _table(name: str, file: RulesFile, folder: Path | None) -> pl.DataFrame:
     """Return a table given as rows, or in a file beside the ruleset."""
     content = file.tiers if name == "tiers" else file.weights
     if isinstance(content, str):
-        return _frame(name, beside(content, folder or Path()))
+        path = beside(content, folder or Path())
+        try:
+            return _frame(name, path)
+        except SchemaError as error:
+            raise RulesError(f"{path}: {error}") from error
     types = {c.name: pl.Float64 if c.kind == "number" else pl.String for c in FRAMES[name]}
     return _frame(name, pl.DataFrame([row.model_dump() for row in content], schema=types))
 

@@ -1,7 +1,7 @@
 """The frames of Margrave, column by column: kind, range, default and unit.
 
 This is the one place where a column is declared. `frames` reads it to check what comes
-in, the docs and the bad-input tests are generated from it. Money is in the valuation
+in, and the bad-input tests are generated from it. Money is in the valuation
 asset unless the unit says otherwise; rates and weights are fractions (0.05 is 5 %).
 """
 

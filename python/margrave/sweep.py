@@ -58,7 +58,7 @@ class Sweep:
 
     @cached_property
     def accounts(self) -> pl.DataFrame:
-        """One row per account, in order of first appearance (DESIGN section 6)."""
+        """One row per account, in order of first appearance."""
         margins = pick(engine.accounts(self._core), MARGIN_COLUMNS)
         ids = self._holder.account_ids().alias("account_id")
         return pl.DataFrame({c.name: c for c in (ids, *margins, *self._holder.carried())})

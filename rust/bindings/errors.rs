@@ -6,8 +6,6 @@ use margrave_core::error::Error;
 use pyo3::import_exception;
 use pyo3::prelude::*;
 
-import_exception!(margrave.errors, MargraveError);
-import_exception!(margrave.errors, SchemaError);
 import_exception!(margrave.errors, DataError);
 import_exception!(margrave.errors, RulesError);
 import_exception!(margrave.errors, InternalError);
@@ -19,10 +17,8 @@ impl From<Refused> for PyErr {
     fn from(refused: Refused) -> Self {
         let text = refused.0.to_string();
         match refused.0 {
-            Error::Schema(_) => SchemaError::new_err(text),
             Error::Data(_) => DataError::new_err(text),
             Error::Rules(_) => RulesError::new_err(text),
-            Error::Argument(_) => MargraveError::new_err(text),
         }
     }
 }

@@ -252,7 +252,7 @@ pub enum Reason {
     UnmarkedAsset,
     /// An instrument whose settle asset the market lacks.
     UnmarkedSettleAsset,
-    /// Money from this row is beyond what a number can hold.
+    /// Divided by this value, or by the mark, money is beyond what a number can hold.
     Overflow,
 }
 
@@ -271,7 +271,7 @@ impl Reason {
             Self::UnmarkedInstrument => "instrument missing in the market",
             Self::UnmarkedAsset => "asset missing in the market",
             Self::UnmarkedSettleAsset => "settle asset missing in the market",
-            Self::Overflow => "money overflows: this value is too close to 0",
+            Self::Overflow => "with this market, money of the row overflows",
         }
     }
 }

@@ -5,22 +5,16 @@ use std::fmt;
 /// Why a book, a market or a ruleset was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The structure of a frame is wrong.
-    Schema(String),
     /// Figures cannot be computed from the values given.
     Data(String),
     /// A ruleset contradicts itself or lacks a table; one line per mistake.
     Rules(String),
-    /// A wrong argument, named in the message.
-    Argument(String),
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Schema(text) | Self::Data(text) | Self::Rules(text) | Self::Argument(text) => {
-                f.write_str(text)
-            }
+            Self::Data(text) | Self::Rules(text) => f.write_str(text),
         }
     }
 }

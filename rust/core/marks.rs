@@ -40,10 +40,17 @@ impl Mark {
         self.contract_size * if self.inverse { inverse_cost } else { cost }
     }
 
-    /// Profit of `quantity` contracts whose entry sum is `cost`, settle asset.
+    /// Profit of `quantity` contracts with these entry sums (`q E` and `q / E`), settle asset.
+    ///
+    /// The contract size comes last, so that a row entered at the mark has a profit of 0.
     #[inline]
-    pub fn profit(&self, quantity: f64, cost: f64) -> f64 {
-        self.direction * (quantity * self.value - cost)
+    pub fn profit(&self, quantity: f64, cost: f64, inverse_cost: f64) -> f64 {
+        let moved = if self.inverse {
+            inverse_cost - quantity / self.price
+        } else {
+            quantity * self.price - cost
+        };
+        self.contract_size * moved
     }
 }
 

@@ -174,7 +174,7 @@ impl Sweep {
         let shared = &block[rows.slots[row] as usize];
         let (quantity, entry) = (rows.quantity[row], rows.entry[row]);
         let size = quantity.abs();
-        let cost = mark.cost(quantity * entry, quantity / entry);
+        let profit = mark.profit(quantity, quantity * entry, quantity / entry);
         let share =
             |part: f64, whole: f64, of: f64| if whole > 0.0 { of * (part / whole) } else { 0.0 };
         part.is_known[local] = true;
@@ -183,7 +183,7 @@ impl Sweep {
         part.kind[local] = shared.kind as u8;
         let numbers = [
             size * mark.value * mark.settle_price,
-            mark.profit(quantity, cost) * mark.settle_price + 0.0,
+            profit * mark.settle_price + 0.0,
             share(size, shared.gross, shared.maintenance),
             share(size + rows.orders(row), shared.gross_with_orders, shared.initial),
             shared.liquidation_price,

@@ -118,8 +118,8 @@ pub fn holding(
     let mark = &marks.instruments[bucket.instrument[rows.start] as usize];
     let mut holding = Holding::default();
     for row in rows.clone() {
-        let cost = mark.cost(bucket.cost[row], bucket.inverse_cost[row]);
-        holding.profit += mark.profit(bucket.quantity[row], cost);
+        holding.profit +=
+            mark.profit(bucket.quantity[row], bucket.cost[row], bucket.inverse_cost[row]);
     }
     for side in sides(bucket, rows, marks) {
         holding.is_open |= side.gross > 0.0;

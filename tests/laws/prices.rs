@@ -72,8 +72,11 @@ impl<'a> Moved<'a> {
         let marks = Marks::build(book, &self.market, rules);
         let held = self.held();
         let margin = bucket_margin(&held, &marks, rules);
-        let value = marks.instruments[self.instrument as usize].value;
-        let is_exact = self.numbers == Numbers::Dyadic && (1024.0 * value).fract() == 0.0;
+        let mark = &marks.instruments[self.instrument as usize];
+        // Notional is made of the contract's value, profit of the price or of its inverse.
+        let factor = if mark.inverse { 1.0 / price } else { price };
+        let is_whole = |number: f64| (1024.0 * number).fract() == 0.0;
+        let is_exact = self.numbers == Numbers::Dyadic && is_whole(mark.value) && is_whole(factor);
         let scale = scale(&held, &marks, rules) + scale(&held, &sweep.marks, rules);
         Seen {
             is_liquidatable: margin.is_liquidatable,
