@@ -75,8 +75,9 @@ impl<'a> Moved<'a> {
         let mark = &marks.instruments[self.instrument as usize];
         // Notional is made of the contract's value, profit of the price or of its inverse.
         let factor = if mark.inverse { 1.0 / price } else { price };
-        let is_whole = |number: f64| (1024.0 * number).fract() == 0.0;
-        let is_exact = self.numbers == Numbers::Dyadic && is_whole(mark.value) && is_whole(factor);
+        let is_whole = |number: &f64| (1024.0 * number).fract() == 0.0;
+        let is_exact =
+            self.numbers == Numbers::Dyadic && [price, factor, mark.value].iter().all(is_whole);
         let scale = scale(&held, &marks, rules) + scale(&held, &sweep.marks, rules);
         Seen {
             is_liquidatable: margin.is_liquidatable,
