@@ -76,7 +76,7 @@ def _read_csv(name: str, path: Path) -> pl.DataFrame:
 
 
 def _carried(texts: pl.Series) -> pl.Series:
-    """Return a carried column of a CSV in a type that its texts come back from unchanged."""
+    """Return a carried column of a CSV in a type that holds all that its texts say."""
     written = texts.drop_nulls()
     if written.is_empty():
         return texts
@@ -113,11 +113,11 @@ def _join_column(
         found = ", ".join(f"{kind} ({Path(path).name})" for kind, path in sorted(kinds.items()))
         raise SchemaError(f"{name}.{column}: not of one kind in all files: {found}; cast it")
     types = {part.dtype for part, _ in filled} or {parts[0].dtype}
-    if len(types) > 1 and "text" in kinds:
-        parts = [part.cast(pl.String) for part in parts]
-    elif len(types) == 1:
-        parts = [part if part.dtype in types else part.cast(next(iter(types))) for part in parts]
     try:
+        if len(types) > 1 and "text" in kinds:
+            parts = [part.cast(pl.String) for part in parts]
+        elif len(types) == 1:
+            parts = [p if p.dtype in types else p.cast(next(iter(types))) for p in parts]
         frames = [pl.DataFrame([part.alias(column)]) for part in parts]
         return pl.concat(frames, how="vertical_relaxed").to_series()
     except pl.exceptions.PolarsError as error:

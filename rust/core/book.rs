@@ -8,13 +8,13 @@
 pub use crate::holdings::{Balances, BookInput, Positions};
 
 use crate::accounts::{Accounts, number_accounts};
+use crate::batch;
 use crate::block::Block;
 use crate::builder::{BalanceRecord, Builder, PositionRecord, Source};
 use crate::columns::{Fault, Numbers, Reason, Values};
 use crate::error::{Error, Result};
 use crate::keys::{Ids, NONE, Names};
 use crate::partition::{Grouped, Parts};
-use crate::{batch, columns};
 
 /// Accounts in a block.
 pub const BLOCK_ACCOUNTS: usize = 1024;
@@ -239,7 +239,7 @@ fn margin_lacking(positions: &Positions) -> Vec<Fault> {
         frame: "positions",
         column: "isolated_margin",
         row: row as u32,
-        reason: columns::Reason::Null,
+        reason: Reason::Null,
     };
     lacking.map(fault).collect()
 }

@@ -129,11 +129,6 @@ impl Numbers {
         &self.values
     }
 
-    /// Where there are nulls, and None where there are none.
-    pub fn validity(&self) -> Option<&Validity> {
-        self.validity.as_ref()
-    }
-
     /// Every row that may not pass, with the reason, in row order.
     pub fn check(&self) -> Vec<(u32, Reason)> {
         let mut faults = Vec::new();

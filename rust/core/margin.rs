@@ -200,8 +200,9 @@ impl Collateral {
 ///
 /// # Example
 ///
-/// Long 2 at 100, now at 90, with 15 in cash: equity is `15 + 2 * (90 - 100) = -5`. A whole
-/// example from frames to figures stands at `sweep::Sweep`.
+/// Long 2 at 100, now at 90, with 15 in cash and a flat 5 %: equity and margin balance are
+/// `15 + 2 * (90 - 100) = -5`, the requirement is `2 * 90 * 0.05 = 9`, and `-5 < 9`: bankrupt.
+/// Buckets like it, with every figure, are the files in `tests/cases`.
 pub fn bucket_margin(bucket: &Bucket<'_>, marks: &Marks, rules: &Rules) -> Margin {
     let mut collateral = Collateral::default();
     if let Some(margin) = bucket.isolated_margin {
