@@ -17,9 +17,12 @@ __all__ = [
     "build_market",
     "build_rules",
     "digest",
+    "read_stream",
     "run_sweep",
     "synthetic",
 ]
+
+_Sums = tuple[str | None, float, float, float]
 
 VERSION: str
 
@@ -44,6 +47,9 @@ class Rules: ...
 class Sweep:
     def accounts(self) -> Table: ...
     def buckets(self, threads: int | None) -> Table: ...
+    def control(
+        self, threads: int | None
+    ) -> tuple[list[int], list[int], int, int, list[_Sums], list[_Sums]]: ...
     def faults(self) -> Table: ...
     def positions(self, threads: int | None) -> Table: ...
     def totals(self) -> tuple[list[int], list[float], int, float, float]: ...
@@ -62,14 +68,13 @@ def build_market(
 def build_rules(
     tiers: _ArrowStream,
     weights: _ArrowStream,
-    *,
-    initial: str,
-    compare: str,
-    zero_requirement: str,
+    words: dict[str, str],
     profit_weight: float,
     level: float,
+    ladder: list[tuple[str, float]],
 ) -> Rules: ...
 def digest(frames: list[tuple[str, _ArrowStream]]) -> str: ...
+def read_stream(source: _ArrowStream) -> Table | None: ...
 def run_sweep(
     book: Book, market: Market, rules: Rules, quarantine: bool, threads: int | None
 ) -> Sweep: ...

@@ -26,9 +26,11 @@ __all__ = [
     "build_market",
     "build_rules",
     "check_threads",
+    "control",
     "digest",
     "faults",
     "positions",
+    "read_stream",
     "sweep",
     "synthetic",
     "totals",
@@ -51,6 +53,31 @@ RANGES = {
 def version() -> str:
     """Return the version of the compiled core, which is the package's."""
     return _core.VERSION
+
+
+class _Stream:
+    """An Arrow stream that was handed over, as an object that hands it over."""
+
+    def __init__(self, source: Any) -> None:
+        self._capsule = source.__arrow_c_stream__()
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any:
+        return self._capsule
+
+
+def read_stream(source: Any) -> pl.DataFrame:
+    """Return the rows of an object with `__arrow_c_stream__`, validated before Polars sees them.
+
+    Decimals of 32, 64 and 256 bits become decimals of 128 bits, or, where those cannot hold a
+    value of the column, the nearest doubles. A stream that only Polars can read (columns of
+    Null, types of its own) is left to it.
+
+    Raises:
+        SchemaError: The stream breaks the Arrow format.
+    """
+    stream = _Stream(source)
+    table = _core.read_stream(stream)
+    return pl.DataFrame(stream if table is None else table)
 
 
 def check_threads(threads: int | None) -> None:
@@ -88,14 +115,19 @@ def build_market(
 
 
 def build_rules(
-    tiers: pl.DataFrame, weights: pl.DataFrame, conventions: Mapping[str, Any]
+    tiers: pl.DataFrame,
+    weights: pl.DataFrame,
+    words: Mapping[str, str],
+    profit_weight: float,
+    level: float,
+    ladder: Sequence[tuple[str, float]],
 ) -> CoreRules:
-    """Return the ruleset of checked tables.
+    """Return the ruleset of checked tables; `words` are those of its file, by key.
 
     Raises:
         RulesError: With all mistakes of the tables.
     """
-    return _core.build_rules(tiers, weights, **conventions)
+    return _core.build_rules(tiers, weights, dict(words), profit_weight, level, list(ladder))
 
 
 def sweep(
@@ -137,8 +169,11 @@ def positions(swept: CoreSweep, threads: int | None) -> pl.DataFrame:
 def _with_status(rows: pl.DataFrame) -> pl.DataFrame:
     """Name the statuses: without Polars' thread pool, which a forked child lacks."""
     status = pl.Series("status", STATUS, dtype=pl.Enum(STATUS)).gather(rows["status"])
-    ladder = pl.Series("ladder", [None], dtype=pl.String).new_from_index(0, rows.height)
-    return pl.DataFrame([*(status if c.name == "status" else c for c in rows), ladder])
+    columns = [status if c.name == "status" else c for c in rows]
+    if "ladder" not in rows.columns:
+        none = pl.Series("ladder", [None], dtype=pl.String)
+        columns.append(none.new_from_index(0, rows.height))
+    return pl.DataFrame(columns)
 
 
 def totals(swept: CoreSweep) -> pl.DataFrame:
@@ -157,6 +192,35 @@ def totals(swept: CoreSweep) -> pl.DataFrame:
     }
     types = {name: pl.Int64 if isinstance(v, int) else pl.Float64 for name, v in row.items()}
     return pl.DataFrame([row], schema=types)
+
+
+def control(swept: CoreSweep, threads: int | None) -> dict[str, Any]:
+    """Return control totals: for each frame how many rows came in, were used and set aside.
+
+    `quantity` has a row per instrument (contracts), `amount` one per asset (units): the exact
+    sums, each rounded once, of what came in, what was used and what was set aside. The id is
+    None for rows that name none.
+
+    Raises:
+        InternalError: What came in is not what was used and what was set aside.
+    """
+    positions, balances, accounts, indeterminate, quantity, amount = swept.control(threads)
+
+    def rows(counts: Sequence[int]) -> dict[str, int]:
+        return dict(zip(("rows", "used", "set_aside", "without_account"), counts, strict=True))
+
+    def sums(key: str, rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+        names = (key, "in", "used", "set_aside")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    used = accounts - indeterminate
+    return {
+        "positions": rows(positions),
+        "balances": rows(balances),
+        "accounts": {"distinct": accounts, "used": used, "set_aside": indeterminate},
+        "quantity": sums("instrument_id", quantity),
+        "amount": sums("asset_id", amount),
+    }
 
 
 def digest(frames: Sequence[tuple[str, pl.DataFrame]]) -> str:

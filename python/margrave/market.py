@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import polars as pl
 
-from margrave import engine
-from margrave.errors import InternalError, SchemaError
+from margrave import engine, notebook
+from margrave.errors import InternalError
 from margrave.faults import merged, null_rejects, raise_faults, rejects
-from margrave.frames import ROWS_SHOWN, Frame, check, require_unique
+from margrave.frames import check, require_unique
 from margrave.ids import common_kind, id_column, in_type, meet
-from margrave.schema import KIND
 
 __all__ = ["Market"]
-
-AVAILABLE = ("linear", "inverse")
-
 
 class Market:
     """Contract terms, marks and asset prices.
@@ -24,9 +20,9 @@ class Market:
     that the contract is quoted in, asset prices in the valuation asset.
 
     Raises:
-        SchemaError: A column is missing or mistyped, an id occurs twice, a kind is unknown
-            or not available yet.
-        DataError: A value is null, not finite or out of range.
+        SchemaError: A column is missing or mistyped, an id occurs twice, a kind is unknown.
+        DataError: A value is null, not finite or out of range; a quanto has no
+            `quanto_multiplier`, an option no `underlying_price`.
     """
 
     def __init__(self, instruments: object, assets: object) -> None:
@@ -37,7 +33,6 @@ class Market:
         asset_ids = id_column(prices, "asset_id")
         require_unique("instruments", instrument_ids.values)
         require_unique("assets", asset_ids.values)
-        self._require_available(terms)
         settle, asset = meet([settle_ids, asset_ids], is_account=False)
         (instrument,) = meet([instrument_ids], is_account=False)
         self.instrument_kind = None if instrument_ids.is_csv else common_kind([instrument_ids])
@@ -47,6 +42,7 @@ class Market:
             "instruments": terms.with_ids(instrument_id=instrument, settle_asset=settle),
             "assets": prices.with_ids(asset_id=asset),
         }
+        self.inexact = terms.inexact | prices.inexact
         raw = {"instruments": terms.raw, "assets": prices.raw}
         market, faults = self._build()
         kinds = null_rejects("instruments", terms.known["kind"])
@@ -65,17 +61,6 @@ class Market:
         complete = pl.DataFrame(list(columns.values()))
         return engine.build_market(complete, self.frames["assets"])
 
-    @staticmethod
-    def _require_available(terms: Frame) -> None:
-        codes = terms.known["kind"]
-        later = (codes >= len(AVAILABLE)).arg_true()
-        if len(later):
-            rows = ", ".join(str(row) for row in later[:ROWS_SHOWN])
-            raise SchemaError(
-                f"instruments.kind: {KIND[codes[int(later[0])]]!r} is not available yet "
-                f"({len(later)} values, rows {rows}); this version has {' and '.join(AVAILABLE)}"
-            )
-
     @property
     def instruments(self) -> int:
         """Number of instruments."""
@@ -85,6 +70,10 @@ class Market:
     def assets(self) -> int:
         """Number of assets."""
         return self.frames["assets"].height
+
+    def _repr_html_(self) -> str:
+        counts = {"instruments": self.instruments, "assets": self.assets}
+        return notebook.table("Market", counts)
 
     def __repr__(self) -> str:
         return f"Market({self.instruments} instruments, {self.assets} assets)"

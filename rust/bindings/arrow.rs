@@ -3,9 +3,12 @@
 //! The only file with `unsafe` code. Foreign data is trusted only after `validate_full`.
 
 use std::ffi::CStr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
+use arrow_array::ffi::FFI_ArrowSchema;
 use arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
 use arrow_array::types::{
     ArrowDictionaryKeyType, ArrowPrimitiveType, Float64Type, Int64Type, UInt8Type, UInt16Type,
@@ -16,12 +19,17 @@ use arrow_array::{
     StringViewArray,
 };
 use arrow_buffer::NullBuffer;
-use arrow_schema::{ArrowError, DataType};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
 use margrave_core::columns::{Numbers, Range, Texts, Validity, Values};
 use margrave_core::keys::Ids;
 use pyo3::exceptions::PyTypeError;
+use pyo3::import_exception;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
+
+use crate::decimals;
+
+import_exception!(margrave.errors, SchemaError);
 
 const STREAM: &CStr = c"arrow_array_stream";
 
@@ -29,34 +37,68 @@ const STREAM: &CStr = c"arrow_array_stream";
 pub(crate) struct Frame(RecordBatch);
 
 fn refused(error: &ArrowError) -> PyErr {
-    PyTypeError::new_err(format!("the Arrow stream was refused: {error}"))
+    SchemaError::new_err(format!("the Arrow stream was refused: {error}"))
+}
+
+/// The stream that an object with `__arrow_c_stream__` hands over, where it stands.
+fn stream_of(
+    object: Borrowed<'_, '_, PyAny>,
+) -> PyResult<(NonNull<FFI_ArrowArrayStream>, Py<PyAny>)> {
+    let capsule = object.call_method0("__arrow_c_stream__")?;
+    let pointer = capsule.cast::<PyCapsule>()?.pointer_checked(Some(STREAM))?;
+    Ok((pointer.cast(), capsule.unbind()))
+}
+
+/// The batches of an object with `__arrow_c_stream__`, each validated in full.
+fn batches(object: Borrowed<'_, '_, PyAny>) -> PyResult<(SchemaRef, Vec<RecordBatch>)> {
+    let (pointer, _capsule) = stream_of(object)?;
+    // SAFETY: a capsule of this name holds a valid stream by the Arrow PyCapsule contract.
+    // `from_raw` moves the stream out and leaves a released one, which the capsule's
+    // destructor skips.
+    let stream = unsafe { FFI_ArrowArrayStream::from_raw(pointer.as_ptr()) };
+    let read = || -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
+        let reader = RecordBatchStreamReader::try_new(stream)?;
+        let schema = reader.schema();
+        let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>()?;
+        for column in batches.iter().flat_map(RecordBatch::columns) {
+            column.to_data().validate_full()?;
+        }
+        Ok((schema, batches))
+    };
+    // The reader panics on a batch that is not of its schema.
+    let torn = |_| {
+        let text = "a batch does not have the columns of the schema";
+        Err(ArrowError::SchemaError(text.to_owned()))
+    };
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(torn).map_err(|e| refused(&e))
+}
+
+/// Whether a stream has columns that only Polars can read: of Null, for which it writes a
+/// buffer, or of types that it made up itself.
+fn is_for_polars_alone(object: Borrowed<'_, '_, PyAny>) -> PyResult<bool> {
+    let (pointer, _capsule) = stream_of(object)?;
+    let mut schema = FFI_ArrowSchema::empty();
+    // SAFETY: as in `batches`, the stream is valid; asking for its schema leaves it as it is,
+    // and `schema` is written by the producer, or stays the empty one that it is.
+    let is_told = unsafe {
+        let ask = pointer.as_ref().get_schema();
+        ask.is_some_and(|ask| ask(pointer.as_ptr(), &raw mut schema) == 0)
+    };
+    let polars_alone = |format: &str| format == "n" || format.starts_with("_pl");
+    Ok(is_told && schema.children().any(|column| polars_alone(column.format())))
 }
 
 impl<'py> FromPyObject<'_, 'py> for Frame {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let capsule = object.call_method0("__arrow_c_stream__")?;
-        let capsule = capsule.cast::<PyCapsule>()?;
-        let pointer = capsule.pointer_checked(Some(STREAM))?;
-        // SAFETY: a capsule of this name holds a valid stream by the Arrow PyCapsule contract.
-        // `from_raw` moves the stream out and leaves a released one, which the capsule's
-        // destructor skips.
-        let stream = unsafe { FFI_ArrowArrayStream::from_raw(pointer.cast().as_ptr()) };
-        let reader = RecordBatchStreamReader::try_new(stream).map_err(|e| refused(&e))?;
-        let schema = reader.schema();
-        let batches: Vec<RecordBatch> =
-            reader.collect::<Result<_, _>>().map_err(|e| refused(&e))?;
-        for column in batches.iter().flat_map(RecordBatch::columns) {
-            column.to_data().validate_full().map_err(|e| refused(&e))?;
+        let (schema, batches) = batches(object)?;
+        match batches.as_slice() {
+            [batch] => Ok(Self(batch.clone())),
+            _ => arrow_select::concat::concat_batches(&schema, &batches)
+                .map(Self)
+                .map_err(|e| refused(&e)),
         }
-        let batch = match batches.as_slice() {
-            [batch] => batch.clone(),
-            _ => {
-                arrow_select::concat::concat_batches(&schema, &batches).map_err(|e| refused(&e))?
-            }
-        };
-        Ok(Self(batch))
     }
 }
 
@@ -175,17 +217,53 @@ where
 
 /// A frame on its way out: anything that reads Arrow streams can take it, without a copy.
 #[pyclass(frozen, module = "margrave._core")]
-pub(crate) struct Table(RecordBatch);
+pub(crate) struct Table {
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+}
 
 impl Table {
     /// A frame of named columns of equal length.
     pub(crate) fn new(columns: Vec<(&str, ArrayRef)>) -> PyResult<Self> {
-        RecordBatch::try_from_iter_with_nullable(
-            columns.into_iter().map(|(name, column)| (name, column, true)),
-        )
-        .map(Self)
-        .map_err(|e| refused(&e))
+        let columns = columns.into_iter().map(|(name, column)| (name, column, true));
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).map_err(|e| refused(&e))?;
+        Ok(Self { schema: batch.schema(), batches: vec![batch] })
     }
+}
+
+/// Takes a foreign stream in: validated in full, and with every decimal in 128 bits or as the
+/// nearest double, since that is what Polars reads right.
+///
+/// None, with the stream untouched, where only Polars can read it.
+#[pyfunction]
+pub(crate) fn read_stream(source: &Bound<'_, PyAny>) -> PyResult<Option<Table>> {
+    if is_for_polars_alone(source.as_borrowed())? {
+        return Ok(None);
+    }
+    let (schema, mut batches) = batches(source.as_borrowed())?;
+    let mut fields = schema.fields().to_vec();
+    for (number, field) in fields.iter_mut().enumerate() {
+        let chunks: Vec<&ArrayRef> = batches.iter().map(|batch| batch.column(number)).collect();
+        let read = decimals::readable(field.data_type(), &chunks).map_err(|e| refused(&e))?;
+        let Some((kind, chunks)) = read else { continue };
+        *field = Arc::new(Field::new(field.name(), kind, true));
+        for (batch, chunk) in batches.iter_mut().zip(chunks) {
+            *batch = replaced(batch, number, Arc::clone(field), chunk).map_err(|e| refused(&e))?;
+        }
+    }
+    Ok(Some(Table { schema: Arc::new(Schema::new(fields)), batches }))
+}
+
+/// A batch with another column at `number`.
+fn replaced(
+    batch: &RecordBatch,
+    number: usize,
+    field: FieldRef,
+    column: ArrayRef,
+) -> Result<RecordBatch, ArrowError> {
+    let (mut fields, mut columns) = (batch.schema().fields().to_vec(), batch.columns().to_vec());
+    (fields[number], columns[number]) = (field, column);
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
 #[pymethods]
@@ -198,7 +276,8 @@ impl Table {
         requested_schema: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
         drop(requested_schema); // a request, which the contract lets us decline
-        let batches = RecordBatchIterator::new([Ok(self.0.clone())], self.0.schema());
+        let batches: Vec<_> = self.batches.iter().cloned().map(Ok).collect();
+        let batches = RecordBatchIterator::new(batches, Arc::clone(&self.schema));
         PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(batches)), STREAM)
     }
 }

@@ -19,6 +19,9 @@ impl From<Refused> for PyErr {
         match refused.0 {
             Error::Data(_) => DataError::new_err(text),
             Error::Rules(_) => RulesError::new_err(text),
+            Error::Internal(_) => InternalError::new_err(format!(
+                "control totals do not come out:\n{text}\nhint: this is a bug; please report it with this message"
+            )),
         }
     }
 }

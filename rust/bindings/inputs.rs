@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use margrave_core::book::{Balances, BookInput, Positions};
 use margrave_core::columns::{Numbers, Range};
-use margrave_core::market::{Assets, Instruments};
+use margrave_core::conventions::{Conventions, Rung};
+use margrave_core::market::{Assets, Instruments, Kind};
 use margrave_core::tiers::TierRow;
 use margrave_core::weights::WeightRow;
 use pyo3::exceptions::{PyKeyError, PyTypeError};
@@ -84,28 +85,30 @@ pub(crate) fn book(
 }
 
 /// Number columns of `instruments` that enter no figure yet and are checked all the same.
-const OTHERS: [&str; 6] = [
-    "close_fee_rate",
-    "quanto_multiplier",
-    "open_interest",
-    "strike",
-    "mark_iv",
-    "underlying_price",
-];
+const OTHERS: [&str; 3] = ["open_interest", "strike", "mark_iv"];
 
 pub(crate) fn instruments(frame: &Frame, ranges: &Ranges) -> PyResult<Instruments> {
-    let others = OTHERS.into_iter().map(|name| ranges.optional("instruments", frame, name));
+    let optional = |name| ranges.optional("instruments", frame, name);
+    let others = OTHERS.into_iter().map(optional);
     let kind = frame.codes("kind")?;
     let kind = kind.ok_or_else(|| PyTypeError::new_err("no column instruments.kind"))?;
     Ok(Instruments {
         instrument: frame.ids("instrument_id")?,
-        inverse: kind.iter().map(|kind| *kind == 1).collect(),
+        kind: kind.iter().map(|code| kind_of(*code)).collect::<PyResult<_>>()?,
         settle_asset: frame.ids("settle_asset")?,
         mark_price: ranges.required("instruments", frame, "mark_price")?,
         contract_size: ranges.required("instruments", frame, "contract_size")?,
         tier_table: frame.optional_ids("tier_table")?,
+        close_fee_rate: optional("close_fee_rate")?,
+        quanto_multiplier: optional("quanto_multiplier")?,
+        underlying_price: optional("underlying_price")?,
         others: others.collect::<PyResult<Vec<_>>>()?.into_iter().flatten().collect(),
     })
+}
+
+fn kind_of(code: u8) -> PyResult<Kind> {
+    let unknown = || PyTypeError::new_err(format!("instruments.kind: no kind {code}"));
+    Kind::ALL.get(usize::from(code)).copied().ok_or_else(unknown)
 }
 
 pub(crate) fn assets(frame: &Frame, ranges: &Ranges) -> PyResult<Assets> {
@@ -114,6 +117,22 @@ pub(crate) fn assets(frame: &Frame, ranges: &Ranges) -> PyResult<Assets> {
         price: ranges.required("assets", frame, "price")?,
         weight_table: frame.optional_ids("weight_table")?,
     })
+}
+
+/// The conventions of a ruleset: words by key, and rungs by name, the worst last.
+pub(crate) fn conventions(
+    words: HashMap<String, String>,
+    profit_weight: f64,
+    level: f64,
+    ladder: Vec<(String, f64)>,
+) -> margrave_core::error::Result<Conventions> {
+    let rung = |(name, margin_level_below)| Rung { name, margin_level_below };
+    let ladder = ladder.into_iter().map(rung).collect();
+    let mut conventions = Conventions { profit_weight, level, ladder, ..Conventions::default() };
+    for (key, word) in words {
+        conventions.set(&key, &word)?;
+    }
+    Ok(conventions)
 }
 
 pub(crate) fn tiers(frame: &Frame) -> PyResult<Vec<TierRow>> {

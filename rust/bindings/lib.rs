@@ -1,6 +1,7 @@
 //! `margrave._core`: one thin function per operation over `margrave_core`.
 
 mod arrow;
+mod decimals;
 mod errors;
 mod inputs;
 mod outputs;
@@ -9,8 +10,8 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use margrave_core::labels::Labels;
-use margrave_core::rules::Conventions;
-use margrave_core::{batch, book, digest, market, rules, sweep};
+use margrave_core::results::MarginColumns;
+use margrave_core::{batch, book, control, digest, market, rules, sweep};
 use pyo3::prelude::*;
 
 use crate::arrow::{Frame, Table};
@@ -21,13 +22,8 @@ use crate::inputs::Ranges;
 #[pyclass(frozen, module = "margrave._core")]
 struct Book {
     book: book::Book,
+    /// Names of its own buckets, which any sweep that does not cut them shares.
     labels: OnceLock<Labels>,
-}
-
-impl Book {
-    fn labels(&self) -> &Labels {
-        self.labels.get_or_init(|| Labels::build(&self.book))
-    }
 }
 
 #[pymethods]
@@ -70,6 +66,17 @@ struct Sweep {
     book: Py<Book>,
     rules: Py<Rules>,
     accounts: Py<Table>,
+    /// Names of the buckets, where the ruleset cuts its own.
+    labels: OnceLock<Labels>,
+}
+
+impl Sweep {
+    fn labels(&self) -> &Labels {
+        let book = self.book.get();
+        let place = if self.sweep.blocks.is_some() { &self.labels } else { &book.labels };
+        let blocks = self.sweep.blocks(&book.book);
+        place.get_or_init(|| Labels::build(&book.book, blocks, &self.sweep.marks))
+    }
 }
 
 /// Builds a book. Accounts with a bad row are indeterminate; `Book.faults` has the rows.
@@ -104,21 +111,17 @@ fn build_market(
     }
 }
 
-/// Builds a ruleset from its conventions, in words, and its tables.
+/// Builds a ruleset from its conventions (words by key, rungs by name) and its tables.
 #[pyfunction]
-#[pyo3(signature = (tiers, weights, *, initial, compare, zero_requirement, profit_weight, level))]
 fn build_rules(
     tiers: Frame,
     weights: Frame,
-    initial: &str,
-    compare: &str,
-    zero_requirement: &str,
+    words: HashMap<String, String>,
     profit_weight: f64,
     level: f64,
+    ladder: Vec<(String, f64)>,
 ) -> PyResult<Rules> {
-    let conventions =
-        Conventions::from_words(initial, compare, zero_requirement, profit_weight, level)
-            .map_err(Refused)?;
+    let conventions = inputs::conventions(words, profit_weight, level, ladder).map_err(Refused)?;
     let (tiers, weights) = (inputs::tiers(&tiers)?, inputs::weights(&weights)?);
     Ok(Rules(rules::Rules::try_new(conventions, &tiers, &weights).map_err(Refused)?))
 }
@@ -137,10 +140,10 @@ fn run_sweep(
     let threads = batch::threads(threads);
     let run = || sweep::Sweep::run(b, m, r, quarantine, threads);
     let mut sweep = detached(py, run)?.map_err(Refused)?;
-    let accounts =
-        std::mem::replace(&mut sweep.accounts, margrave_core::results::MarginColumns::new(0));
-    let accounts = Py::new(py, Table::new(outputs::margins(accounts))?)?;
-    Ok(Sweep { sweep, book, rules, accounts })
+    let accounts = std::mem::replace(&mut sweep.accounts, MarginColumns::new(0, false));
+    let ladder = &r.conventions.ladder;
+    let accounts = Py::new(py, Table::new(outputs::margins(accounts, ladder))?)?;
+    Ok(Sweep { sweep, book, rules, accounts, labels: OnceLock::new() })
 }
 
 #[pymethods]
@@ -167,18 +170,29 @@ impl Sweep {
         )
     }
 
+    /// Control totals: rows of positions and of balances (all, used, set aside, of nobody),
+    /// accounts and indeterminate ones, sums of quantity by instrument and of amount by asset.
+    ///
+    /// Raises `InternalError` where what came in is not what was swept and what was set aside.
+    fn control(&self, py: Python<'_>, threads: Option<usize>) -> PyResult<outputs::Control> {
+        let book = &self.book.get().book;
+        let threads = batch::threads(threads);
+        let proved = detached(py, || control::Control::prove(book, &self.sweep, threads))?;
+        Ok(outputs::control(proved.map_err(Refused)?))
+    }
+
     /// One row per bucket: number of the account, name of the bucket, its margin.
     fn buckets(&self, py: Python<'_>, threads: Option<usize>) -> PyResult<Table> {
         let (book, rules) = (self.book.get(), &self.rules.get().0);
         let threads = batch::threads(threads);
         let buckets = detached(py, || self.sweep.buckets(&book.book, rules, threads))?;
-        let labels = book.labels();
+        let labels = self.labels();
         let codes: Vec<u32> = buckets.bucket.iter().map(|b| labels.codes[*b as usize]).collect();
         let mut columns = vec![
             ("account", outputs::codes(buckets.account)),
             ("bucket_id", outputs::texts(&labels.names, codes.iter())),
         ];
-        columns.extend(outputs::margins(buckets.margins));
+        columns.extend(outputs::margins(buckets.margins, &rules.conventions.ladder));
         Table::new(columns)
     }
 
@@ -188,7 +202,7 @@ impl Sweep {
         let threads = batch::threads(threads);
         detached(py, || {
             let rows = self.sweep.positions(&book.book, rules, threads);
-            outputs::positions(rows, &book.labels().names, &book.labels().codes)
+            outputs::positions(rows, &self.labels().names, &self.labels().codes)
         })?
     }
 }
@@ -221,6 +235,9 @@ mod _core {
         Book, Market, Rules, Sweep, Table, build_book, build_market, build_rules, digest_frames,
         run_sweep, synthetic,
     };
+
+    #[pymodule_export]
+    use crate::arrow::read_stream;
 
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");

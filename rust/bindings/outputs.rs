@@ -9,6 +9,8 @@ use arrow_array::{
 };
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use margrave_core::columns::Fault;
+use margrave_core::control::{self, Rows};
+use margrave_core::conventions::Rung;
 use margrave_core::keys::{NONE, Names};
 use margrave_core::positions::PositionColumns;
 use margrave_core::results::{Applies, MONEY, MarginColumns, RATIOS, applies};
@@ -26,7 +28,7 @@ fn numbers(values: Vec<f64>, nulls: Option<NullBuffer>) -> ArrayRef {
 }
 
 /// The columns of accounts or buckets, in the order of the contract.
-pub(crate) fn margins(margins: MarginColumns) -> Vec<(&'static str, ArrayRef)> {
+pub(crate) fn margins(margins: MarginColumns, ladder: &[Rung]) -> Vec<(&'static str, ArrayRef)> {
     let by = |kind| nulls(margins.validity(kind));
     let (determinate, with_notional, with_equity) =
         (by(Applies::Determinate), by(Applies::WithNotional), by(Applies::WithEquity));
@@ -46,6 +48,13 @@ pub(crate) fn margins(margins: MarginColumns) -> Vec<(&'static str, ArrayRef)> {
     }
     let positions = Int64Array::new(ScalarBuffer::from(margins.positions), determinate);
     columns.push(("positions", Arc::new(positions)));
+    if !ladder.is_empty() {
+        let mut names = Names::default();
+        let codes: Vec<u32> = ladder.iter().map(|rung| names.add(&rung.name)).collect();
+        let code = |rung: &u32| codes.get(*rung as usize).copied().unwrap_or(NONE);
+        let rungs: Vec<u32> = margins.ladder.iter().map(code).collect();
+        columns.push(("ladder", texts(&names, rungs.iter())));
+    }
     columns
 }
 
@@ -86,6 +95,28 @@ pub(crate) fn faults(faults: &[Fault]) -> PyResult<Table> {
         ("column", column(|fault| fault.column)),
         ("reason", column(|fault| fault.reason.text())),
     ])
+}
+
+type Counts = [u64; 4];
+type Sums = Vec<(Option<String>, f64, f64, f64)>;
+/// Rows of positions and of balances, accounts and indeterminate ones, sums by instrument and
+/// by asset.
+pub(crate) type Control = (Counts, Counts, u64, u64, Sums, Sums);
+
+/// Control totals as plain values.
+pub(crate) fn control(control: margrave_core::control::Control) -> Control {
+    let counts = |rows: Rows| [rows.rows, rows.used, rows.set_aside, rows.without_account];
+    let sums = |sums: Vec<control::Sums>| {
+        sums.into_iter().map(|sum| (sum.name, sum.input, sum.used, sum.set_aside)).collect()
+    };
+    (
+        counts(control.positions),
+        counts(control.balances),
+        control.accounts,
+        control.indeterminate_accounts,
+        sums(control.quantity),
+        sums(control.amount),
+    )
 }
 
 /// What a sweep says of each input position.

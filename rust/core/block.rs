@@ -23,6 +23,9 @@ pub struct Block {
     pub isolated_margin: Vec<f64>,
     /// Input position rows in each bucket.
     pub row_count: Vec<u32>,
+    /// The asset whose pool a cross bucket is, by its place in `Marks::assets`; empty where an
+    /// account has one cross bucket.
+    pub pool: Vec<u32>,
     /// Merged rows of bucket `b`: `row_start[b]..row_start[b + 1]`.
     pub row_start: Vec<u32>,
     /// Merged balances of bucket `b`: `cash_start[b]..cash_start[b + 1]`.
@@ -41,6 +44,9 @@ pub struct Block {
     pub orders: Vec<[f64; 2]>,
     /// Merged rows: smallest leverage, +inf for none; empty where no row gives one.
     pub leverage: Vec<f64>,
+    /// Merged rows: the balance of the bucket, counted from its first, that profit joins;
+    /// empty where profit stands beside the balances.
+    pub home: Vec<u32>,
     /// Merged balances: the asset.
     pub asset: Vec<u32>,
     /// Merged balances: units of it.
@@ -80,7 +86,8 @@ impl Block {
             inverse_cost: &self.inverse_cost[rows.clone()],
             table: self.table.get(rows.clone()).unwrap_or_default(),
             orders: self.orders.get(rows.clone()).unwrap_or_default(),
-            leverage: self.leverage.get(rows).unwrap_or_default(),
+            leverage: self.leverage.get(rows.clone()).unwrap_or_default(),
+            home: if isolated { &[] } else { self.home.get(rows).unwrap_or_default() },
             asset: &self.asset[cash.clone()],
             amount: &self.amount[cash],
             isolated_margin: isolated.then(|| self.isolated_margin[bucket]),
@@ -106,6 +113,8 @@ pub struct Bucket<'a> {
     pub orders: &'a [[f64; 2]],
     /// Smallest leverage, +inf for none.
     pub leverage: &'a [f64],
+    /// The balance that the profit of each merged row joins; none where it stands beside them.
+    pub home: &'a [u32],
     /// The asset of each balance.
     pub asset: &'a [u32],
     /// Units of it, < 0 is debt.

@@ -47,6 +47,8 @@ pub struct Book {
     pub balance_asset: Vec<u32>,
     /// The `positions` frame as it came.
     pub positions: Positions,
+    /// The amounts of the `balances` frame as they came.
+    pub amounts: Numbers,
 }
 
 impl Book {
@@ -127,6 +129,7 @@ impl Book {
             balance_account,
             balance_asset,
             positions,
+            amounts: balances.amount,
         })
     }
 

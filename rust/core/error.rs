@@ -9,12 +9,14 @@ pub enum Error {
     Data(String),
     /// A ruleset contradicts itself or lacks a table; one line per mistake.
     Rules(String),
+    /// A total does not come out: a fault of the engine.
+    Internal(String),
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Data(text) | Self::Rules(text) => f.write_str(text),
+            Self::Data(text) | Self::Rules(text) | Self::Internal(text) => f.write_str(text),
         }
     }
 }

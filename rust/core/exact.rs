@@ -23,6 +23,18 @@ impl Default for ExactSum {
     }
 }
 
+impl PartialEq for ExactSum {
+    /// Whether two sums are the same number: without carries each number has one form.
+    fn eq(&self, other: &Self) -> bool {
+        let settled = |sum: &Self| {
+            let mut sum = sum.clone();
+            sum.carry();
+            sum.limbs
+        };
+        settled(self) == settled(other)
+    }
+}
+
 impl ExactSum {
     /// Adds a finite value.
     #[inline]

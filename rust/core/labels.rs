@@ -1,30 +1,41 @@
-//! Names of buckets: `cross`, `isolated:ETH`, and `isolated:ETH:2` for the second in an account.
+//! Names of buckets: `cross`, `cross:BTC` where a ruleset pools by settle asset, `isolated:ETH`,
+//! and `isolated:ETH:2` for the second in an account.
 
 use hashbrown::{HashMap, HashSet};
 
 use crate::block::Block;
 use crate::book::Book;
 use crate::keys::{NONE, Names};
+use crate::marks::Marks;
 
 /// The name of each bucket, as a code into distinct texts.
 pub struct Labels {
     /// Distinct names, by code.
     pub names: Names,
-    /// For each bucket of the book, in order, its name.
+    /// For each bucket of the blocks, in order, its name.
     pub codes: Vec<u32>,
 }
 
 impl Labels {
-    /// Names every bucket of a book.
+    /// Names every bucket of `blocks`: those of the book, or as a ruleset cuts them.
     ///
     /// A number is appended, and rises until the name is new in its account.
-    pub fn build(book: &Book) -> Self {
+    pub fn build(book: &Book, blocks: &[Block], marks: &Marks) -> Self {
         let mut names = Names::default();
         let cross = names.add("cross");
-        let mut codes = Vec::with_capacity(book.buckets());
-        for block in &book.blocks {
+        let pool = |asset: u32| format!("cross:{}", marks.asset_name(book, asset));
+        let mut pools: HashMap<u32, u32> = HashMap::new();
+        let mut codes = Vec::with_capacity(blocks.iter().map(Block::buckets).sum());
+        for block in blocks {
             for account in 0..block.accounts() {
-                name_account(book, block, account, cross, &mut names, &mut codes);
+                name_account(book, block, account, &mut names, &mut codes, |names, bucket| {
+                    match block.pool.get(bucket) {
+                        Some(asset) => {
+                            *pools.entry(*asset).or_insert_with(|| names.add(&pool(*asset)))
+                        }
+                        None => cross,
+                    }
+                });
             }
         }
         Self { names, codes }
@@ -35,16 +46,16 @@ fn name_account(
     book: &Book,
     block: &Block,
     account: usize,
-    cross: u32,
     names: &mut Names,
     codes: &mut Vec<u32>,
+    mut cross: impl FnMut(&mut Names, usize) -> u32,
 ) {
     let buckets = block.buckets_of(account);
     let mut used: HashSet<u32> = HashSet::new();
     let mut next: HashMap<u32, u32> = HashMap::new();
     for bucket in buckets {
         if block.isolated_row[bucket] == NONE {
-            codes.push(cross);
+            codes.push(cross(names, bucket));
             continue;
         }
         let instrument = block.instrument[block.row_start[bucket] as usize];

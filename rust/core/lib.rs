@@ -6,11 +6,15 @@
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+pub mod bankruptcy;
 pub mod batch;
 pub mod block;
 pub mod book;
 mod builder;
 pub mod columns;
+pub mod control;
+pub mod conventions;
+pub mod curve;
 pub mod digest;
 pub mod error;
 pub mod exact;
@@ -22,6 +26,7 @@ pub mod margin;
 pub mod market;
 pub mod marks;
 mod partition;
+pub mod pools;
 pub mod positions;
 pub mod results;
 pub mod rules;

@@ -1,17 +1,21 @@
 //! Liquidation and bankruptcy prices: the mark of one instrument, all else held, at which its
 //! bucket reaches the trigger, or is worth nothing.
 //!
-//! Everything is linear in the value `v` of one contract (`m P`, or `m / P` for inverse)
-//! between corners: tier floors, and the point where profit turns into loss. So the walk
-//! goes from corner to corner, away from the mark, and solves the piece in which the margin
+//! Everything is a straight line in the value of one contract between corners (`curve`). So the
+//! walk goes from corner to corner, away from the mark, and solves the piece in which the margin
 //! balance meets the line. Both directions are walked; the nearer price by ratio is kept.
 
+use std::ops::Range;
+
+use crate::bankruptcy::BankruptcyValue;
 use crate::block::Bucket;
-use crate::margin::Margin;
-use crate::marks::{Mark, Marks};
-use crate::rules::{Compare, Rules, ZeroRequirement};
-use crate::sizes::{Side, holding, sides};
-use crate::tiers::Tier;
+use crate::conventions::{Compare, TierEdge, ZeroRequirement};
+use crate::curve::{Curve, Joins, Leg, Piece, Place};
+use crate::margin::{Joined, Margin};
+use crate::market::Kind;
+use crate::marks::Marks;
+use crate::rules::Rules;
+use crate::sizes::{Fee, Requirement, net, requirements, worth};
 
 /// Where the trigger is reached.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,295 +37,176 @@ pub struct Prices {
     pub bankruptcy: Option<f64>,
 }
 
-/// A net quantity of at most this share of the gross one counts as none.
-const NEGLIGIBLE: f64 = 1e-12;
-
-/// One tier table's size of the instrument.
-struct Leg<'a> {
-    size: f64,
-    tiers: &'a [Tier],
-}
-
-impl Leg<'_> {
-    /// The value at which tier `index` begins; +inf past the last.
-    fn corner(&self, index: usize) -> f64 {
-        self.tiers.get(index).map_or(f64::INFINITY, |tier| tier.floor / self.size)
-    }
-}
-
 /// Reusable room for `prices`.
 #[derive(Default)]
 pub struct Scratch {
-    sides: Vec<Side>,
-    at: Vec<usize>,
+    requirements: Vec<Requirement>,
+    legs: Vec<Leg>,
+    place: Place,
 }
 
 impl Scratch {
-    /// The sizes of the instrument that `prices` looked at last, one for each tier table.
-    pub fn sides(&self) -> &[Side] {
-        &self.sides
+    /// The sizes of the instrument that `prices` looked at last, and what they require.
+    pub fn requirements(&self) -> &[Requirement] {
+        &self.requirements
     }
 }
 
 /// Returns the prices of the instrument that `rows` of `bucket` hold.
 ///
-/// `margin` is the bucket's. At the liquidation price the margin balance equals
-/// `level * maintenance_margin`, so under `lt` the flag comes just past it.
+/// `margin` is the bucket's, `joined` as `bucket_margin` left it. At the liquidation price the
+/// margin balance equals `level * maintenance_margin`, so under `lt` the flag comes just past
+/// it; where a slab's step jumps the line, it is the price of the step.
 ///
 /// # Example
 ///
 /// Long 1 at 100 with 20 in cash and a flat 5 %: `20 + P - 100 = 0.05 P` at `P = 80 / 0.95`.
 pub fn prices(
     bucket: &Bucket<'_>,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     margin: &Margin,
+    joined: &Joined,
     marks: &Marks,
     rules: &Rules,
     scratch: &mut Scratch,
 ) -> Prices {
+    let Scratch { requirements: sizes, legs, place } = scratch;
     let mark = &marks.instruments[bucket.instrument[rows.start] as usize];
-    let held = holding(bucket, rows.clone(), marks, rules);
-    scratch.sides.clear();
-    scratch.sides.extend(sides(bucket, rows.clone(), marks));
-    let quantity: f64 = scratch.sides.iter().map(|side| side.quantity).sum();
-    let gross: f64 = scratch.sides.iter().map(|side| side.gross).sum();
-    let cost: f64 = rows.map(|row| mark.cost(bucket.cost[row], bucket.inverse_cost[row])).sum();
-    let profit = held.profit * mark.settle_price;
+    let net = net(bucket, rows.clone(), mark);
+    let (profit, option_value) = worth(bucket, rows.clone(), mark);
+    let rest_equity = margin.equity - (profit + option_value) * mark.settle_price;
+    let fee = Fee::new(mark, || net, rest_equity, rules);
+    sizes.clear();
+    requirements(bucket, rows.clone(), marks, rules, fee, |required| sizes.push(required));
+    let bankruptcy = BankruptcyValue::new(mark, net, rest_equity);
+    let bankruptcy = bankruptcy.and_then(|at| mark.price_at(at.value()));
+    let priced = |liquidation| Prices { liquidation, bankruptcy };
+    if margin.is_liquidatable {
+        return priced(Liquidation::Breached);
+    }
+    if net.gross == 0.0 || mark.kind.is_option() {
+        return priced(Liquidation::None);
+    }
+    legs.clear();
+    legs.extend(sizes.iter().map(|size| Leg::new(&size.side, mark, rules, fee)));
+    let counted = rules.conventions.counted(profit * mark.settle_price);
+    let joins = bucket.home.get(rows.start).map(|home| {
+        let home = *home as usize;
+        let asset = &marks.assets[bucket.asset[home] as usize];
+        let value = bucket.amount[home] * asset.price + joined.profits()[home];
+        Joins { weights: rules.weights.table(asset.weights), rest: value - counted, value }
+    });
+    let (own_balance, borrow) = joins.map_or((counted, 0.0), |joins| {
+        let stretch = joins.weights.stretch(joins.weights.stretch_at(joins.value));
+        let borrow = -joins.value * stretch.borrow_rate;
+        (stretch.constant + stretch.slope * joins.value, borrow)
+    });
+    let own: f64 = sizes.iter().map(|size| size.maintenance).sum();
     let curve = Curve {
         mark,
         rules,
-        quantity,
-        cost,
-        rest_balance: margin.margin_balance - rules.conventions.counted(profit),
-        rest_maintenance: margin.maintenance_margin - held.maintenance * mark.settle_price,
+        legs,
+        net,
+        rest_balance: margin.margin_balance - own_balance,
+        rest_maintenance: margin.maintenance_margin - own * mark.settle_price - borrow,
+        joins,
     };
-    let liquidation = if margin.is_liquidatable {
-        Liquidation::Breached
-    } else if gross == 0.0 {
-        Liquidation::None
-    } else if margin.margin_buffer == 0.0
-        && curve.is_required(margin.maintenance_margin)
-        && rules.conventions.compare == Compare::Lt
-    {
-        Liquidation::Root(mark.price)
-    } else {
-        curve.nearest(scratch)
-    };
-    let rest_equity = margin.equity - profit;
-    Prices { liquidation, bankruptcy: curve.bankruptcy(gross, rest_equity) }
+    let walk = Walk { curve: &curve };
+    let is_on_line = margin.margin_buffer == 0.0
+        && walk.is_required(margin.maintenance_margin)
+        && rules.conventions.compare == Compare::Lt;
+    priced(if is_on_line { Liquidation::Root(mark.price) } else { walk.nearest(place) })
 }
 
-/// How a bucket's margin moves with the value of one contract of one instrument.
-struct Curve<'a> {
-    mark: &'a Mark,
-    rules: &'a Rules,
-    /// Net contracts, and what they cost in contract value.
-    quantity: f64,
-    cost: f64,
-    /// Margin balance and maintenance margin of everything else, valuation asset.
-    rest_balance: f64,
-    rest_maintenance: f64,
+/// A walk along a curve, away from the mark.
+struct Walk<'a> {
+    curve: &'a Curve<'a>,
 }
 
-/// Distance to the line, and what is required, as straight lines in the contract's value.
-struct Piece {
-    constant: f64,
-    slope: f64,
-    required_constant: f64,
-    required_slope: f64,
-}
-
-impl Curve<'_> {
+impl Walk<'_> {
     fn is_required(&self, maintenance: f64) -> bool {
-        maintenance > 0.0 || self.rules.conventions.zero_requirement == ZeroRequirement::Compare
+        let never = self.curve.rules.conventions.zero_requirement == ZeroRequirement::Never;
+        maintenance > 0.0 || !never
     }
 
     /// The nearer of the two values at which the trigger is reached, as a price.
-    fn nearest(&self, scratch: &mut Scratch) -> Liquidation {
-        let Scratch { sides, at } = scratch;
-        let legs = || {
-            sides.iter().map(|side| Leg {
-                size: side.quantity.abs(),
-                tiers: self.rules.tiers.table(side.tiers),
-            })
-        };
-        let up = self.walk_up(legs, at);
-        let down = self.walk_down(legs, at);
-        let here = self.mark.value;
+    fn nearest(&self, place: &mut Place) -> Liquidation {
+        let mark = self.curve.mark;
+        let up = self.first(place, true);
+        let down = self.first(place, false);
+        let here = mark.value;
         let value = match (up, down) {
             (Some(up), Some(down)) => {
                 let (rise, fall) = (up / here, here / down);
                 // If equal, the lower price.
-                let is_up = rise < fall || (rise == fall && self.mark.inverse);
+                let is_up = rise < fall || (rise == fall && mark.kind == Kind::Inverse);
                 Some(if is_up { up } else { down })
             }
             (up, down) => up.or(down),
         };
-        match value.and_then(|value| self.price(value)) {
-            Some(price) => Liquidation::Root(price),
-            None => Liquidation::None,
-        }
+        let price = value
+            .and_then(|value| if value == here { Some(mark.price) } else { mark.price_at(value) });
+        price.map_or(Liquidation::None, Liquidation::Root)
     }
 
-    /// The first value above the mark at which the trigger is reached.
-    fn walk_up<'t, I: Iterator<Item = Leg<'t>>>(
-        &self,
-        legs: impl Fn() -> I,
-        at: &mut Vec<usize>,
-    ) -> Option<f64> {
-        let turn = self.turn();
-        let mut near = self.mark.value;
-        at.clear();
-        at.extend(
-            legs().map(|leg| (1..leg.tiers.len()).take_while(|i| leg.corner(*i) <= near).count()),
-        );
+    /// The first value above or below the mark at which the trigger is reached.
+    fn first(&self, place: &mut Place, up: bool) -> Option<f64> {
+        let mut near = self.curve.mark.value;
+        self.curve.start(place, up);
         loop {
-            let beyond = legs().zip(at.iter()).map(|(leg, tier)| leg.corner(tier + 1));
-            let far = beyond.fold(if turn > near { turn } else { f64::INFINITY }, f64::min);
-            let piece = self.piece(legs(), at, near >= turn);
+            let far = self.curve.next_corner(place, near, up);
             let inside = if far.is_finite() { near + (far - near) / 2.0 } else { 2.0 * near };
-            if let Some(value) = self.reach(&piece, near, far, inside) {
-                return Some(value);
+            let piece = self.curve.piece(place, inside);
+            let reached = self.reach(&piece, near, far, inside, up);
+            if reached.is_some() || far == 0.0 || far == f64::INFINITY {
+                return reached;
             }
-            if far == f64::INFINITY {
-                return None;
-            }
+            self.curve.pass(place, far, up);
             near = far;
-            for (leg, tier) in legs().zip(at.iter_mut()) {
-                while leg.corner(*tier + 1) <= near {
-                    *tier += 1;
-                }
-            }
-        }
-    }
-
-    /// The first value below the mark at which the trigger is reached.
-    fn walk_down<'t, I: Iterator<Item = Leg<'t>>>(
-        &self,
-        legs: impl Fn() -> I,
-        at: &mut Vec<usize>,
-    ) -> Option<f64> {
-        let turn = self.turn();
-        let mut near = self.mark.value;
-        at.clear();
-        at.extend(
-            legs().map(|leg| (1..leg.tiers.len()).take_while(|i| leg.corner(*i) < near).count()),
-        );
-        loop {
-            let below = legs().zip(at.iter()).map(|(leg, tier)| leg.corner(*tier));
-            let far = below.fold(if turn < near { turn } else { 0.0 }, f64::max);
-            let piece = self.piece(legs(), at, near > turn);
-            if let Some(value) = self.reach(&piece, near, far, far + (near - far) / 2.0) {
-                return Some(value);
-            }
-            if far == 0.0 {
-                return None;
-            }
-            near = far;
-            for (leg, tier) in legs().zip(at.iter_mut()) {
-                while *tier > 0 && leg.corner(*tier) >= near {
-                    *tier -= 1;
-                }
-            }
-        }
-    }
-
-    /// The value at which profit turns into loss; 0 where it never does or it changes nothing.
-    fn turn(&self) -> f64 {
-        let turn = self.cost / self.quantity;
-        let matters = self.rules.conventions.profit_weight != 1.0 && turn.is_finite();
-        if matters && turn > 0.0 { turn } else { 0.0 }
-    }
-
-    /// The lines of the piece in which each leg is in tier `at`.
-    fn piece<'t>(
-        &self,
-        legs: impl Iterator<Item = Leg<'t>>,
-        at: &[usize],
-        is_above_turn: bool,
-    ) -> Piece {
-        let scale = self.mark.settle_price;
-        let slope = self.mark.direction * self.quantity;
-        let constant = -self.mark.direction * self.cost;
-        let gains = if self.turn() > 0.0 {
-            is_above_turn == (slope > 0.0)
-        } else {
-            slope > 0.0 || (slope == 0.0 && constant > 0.0)
-        };
-        let weight = if gains { self.rules.conventions.profit_weight } else { 1.0 };
-        let (mut rate, mut deduction) = (0.0, 0.0);
-        for (leg, tier) in legs.zip(at) {
-            rate += leg.size * leg.tiers[*tier].maintenance.rate;
-            deduction += leg.tiers[*tier].maintenance.deduction;
-        }
-        let level = self.rules.conventions.level;
-        let required_constant = self.rest_maintenance - scale * deduction;
-        let required_slope = scale * rate;
-        Piece {
-            constant: self.rest_balance + scale * weight * constant - level * required_constant,
-            slope: scale * weight * slope - level * required_slope,
-            required_constant,
-            required_slope,
         }
     }
 
     /// The first value from `near` to `far` at which the trigger is reached.
     ///
     /// Inside a piece something is required everywhere or nowhere; at its ends nothing may be
-    /// required although inside something is, so a buffer that only touches the line there
-    /// has not reached the trigger.
-    fn reach(&self, piece: &Piece, near: f64, far: f64, inside: f64) -> Option<f64> {
-        let required = |value: f64| piece.required_constant + piece.required_slope * value;
-        if !self.is_required(required(inside)) {
+    /// required although inside something is, so a buffer that only touches the line there has
+    /// not reached the trigger. Of two pieces that meet, the tier edge says which has the corner.
+    fn reach(&self, piece: &Piece, near: f64, far: f64, inside: f64, up: bool) -> Option<f64> {
+        if !self.is_required(piece.required.at(inside)) {
             return None;
         }
-        let here = piece.constant + piece.slope * near;
+        let here = piece.buffer.at(near);
         let there = if far.is_finite() {
-            piece.constant + piece.slope * far
-        } else if piece.slope == 0.0 {
+            piece.buffer.at(far)
+        } else if piece.buffer.slope == 0.0 {
             here
         } else {
-            piece.slope * f64::INFINITY
+            piece.buffer.slope * f64::INFINITY
         };
-        let le = self.rules.conventions.compare == Compare::Le;
-        if here < 0.0 || (le && here == 0.0 && there <= 0.0) {
+        let le = self.curve.rules.conventions.compare == Compare::Le;
+        let touches = |buffer: f64, at: f64, is_lower_end: bool| {
+            let upper = self.curve.rules.conventions.tier_edge == TierEdge::Upper;
+            let is_price = at > 0.0 && at.is_finite();
+            let is_on_it = le && buffer == 0.0 && is_price && is_lower_end == upper;
+            is_on_it && self.is_required(piece.required.at(at))
+        };
+        if here < 0.0 || (le && here == 0.0 && there <= 0.0) || touches(here, near, up) {
             return Some(near);
         }
-        let is_price = far > 0.0 && far.is_finite();
-        let touches = le && there == 0.0 && is_price && self.is_required(required(far));
-        let reached = there < 0.0 || touches;
-        let root = -piece.constant / piece.slope;
-        (reached && root.is_finite()).then(|| root.clamp(near.min(far), near.max(far)))
-    }
-
-    /// The price at which one contract has this value; None where it is no positive number.
-    fn price(&self, value: f64) -> Option<f64> {
-        let price = if value == self.mark.value {
-            self.mark.price
-        } else if self.mark.inverse {
-            self.mark.contract_size / value
-        } else {
-            value / self.mark.contract_size
-        };
-        (price > 0.0 && price.is_finite()).then_some(price)
-    }
-
-    /// The price at which the bucket is worth nothing, everything else being worth `rest`.
-    fn bankruptcy(&self, gross: f64, rest: f64) -> Option<f64> {
-        if self.quantity.abs() <= NEGLIGIBLE * gross {
-            return None;
-        }
-        let settle = rest / self.mark.settle_price;
-        let value = (self.cost - self.mark.direction * settle) / self.quantity;
-        if value > 0.0 { self.price(value) } else { None }
+        let reached = there < 0.0 || touches(there, far, !up);
+        let root = piece.buffer.root(0.0)?;
+        reached.then(|| root.clamp(near.min(far), near.max(far)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bankruptcy::Net;
+    use crate::conventions::{Conventions, TierMode};
     use crate::keys::NONE;
-    use crate::rules::Conventions;
+    use crate::marks::Mark;
+    use crate::sizes::Side;
     use crate::tiers::TierRow;
 
     /// Where a bucket with 1 contract long (of value 100, from `entry`) and `cash` ends, under
@@ -343,29 +228,72 @@ mod tests {
         let tiers: Vec<TierRow> = tiers.iter().map(tier).collect();
         let rules = Rules::try_new(conventions, &tiers, &[]).unwrap();
         let direction = if inverse { -1.0 } else { 1.0 };
+        let size = if inverse { 10_000.0 } else { 1.0 };
         let mark = Mark {
             value: 100.0,
-            contract_size: if inverse { 10_000.0 } else { 1.0 },
+            contract_size: size,
+            multiplier: size,
             direction,
             settle_price: 1.0,
             price: 100.0,
-            inverse,
+            close_fee_rate: 0.0,
+            kind: if inverse { Kind::Inverse } else { Kind::Linear },
             is_priced: true,
             tiers: 0,
+            settle: 0,
             settle_weights: NONE,
         };
-        let (quantity, cost) = (direction, direction * entry);
+        let net = Net { quantity: direction, gross: 1.0, cost: direction * entry };
+        let side = Side {
+            quantity: direction,
+            orders: [0.0; 2],
+            leverage: f64::INFINITY,
+            gross: 1.0,
+            entry,
+            tiers: 0,
+        };
+        let fee = Fee::new(&mark, || net, 0.0, &rules);
         let curve = Curve {
             mark: &mark,
             rules: &rules,
-            quantity,
-            cost,
+            legs: &[Leg::new(&side, &mark, &rules, fee)],
+            net,
             rest_balance: cash,
             rest_maintenance: 0.0,
+            joins: None,
         };
-        let side =
-            Side { quantity, orders: [0.0; 2], leverage: f64::INFINITY, gross: 1.0, tiers: 0 };
-        curve.nearest(&mut Scratch { sides: vec![side], at: Vec::new() })
+        Walk { curve: &curve }.nearest(&mut Place::default())
+    }
+
+    #[test]
+    fn a_step_that_jumps_the_line_is_the_price() {
+        // 30 + P - 100 >= 0.05 P until, from 80 down, 0.2 P is required: 10 < 16.
+        let slab = |edge| Conventions {
+            tier_mode: TierMode::Slab,
+            tier_edge: edge,
+            ..Conventions::default()
+        };
+        for edge in [TierEdge::Upper, TierEdge::Lower] {
+            let tiers = [(0.0, 0.2), (80.0, 0.05)];
+            assert_eq!(reached(100.0, 30.0, &tiers, slab(edge), false), Liquidation::Root(80.0));
+        }
+    }
+
+    #[test]
+    fn a_touch_at_a_step_counts_where_the_corner_belongs() {
+        // 25 + P - 100 is 5 at 80. The tier above requires 0.0625 P = 5 there: a touch, which
+        // only a corner of its own has; below it nothing is required, until P = 75.
+        let slab = |edge| Conventions {
+            tier_mode: TierMode::Slab,
+            tier_edge: edge,
+            compare: Compare::Le,
+            ..Conventions::default()
+        };
+        let tiers = [(0.0, 0.0), (80.0, 0.0625)];
+        let upper = reached(100.0, 25.0, &tiers, slab(TierEdge::Upper), false);
+        assert_eq!(upper, Liquidation::Root(80.0));
+        let lower = reached(100.0, 25.0, &tiers, slab(TierEdge::Lower), false);
+        assert_eq!(lower, Liquidation::Root(75.0));
     }
 
     #[test]

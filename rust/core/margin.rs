@@ -5,10 +5,11 @@
 //! the bits depend on the bucket alone.
 
 use crate::block::Bucket;
+use crate::conventions::CloseFee;
 use crate::keys::NONE;
 use crate::marks::{Mark, Marks};
 use crate::rules::Rules;
-use crate::sizes::holding;
+use crate::sizes::{holding, worth};
 
 /// How an account stands, from best to worst.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +71,8 @@ pub struct Margin {
     pub is_liquidatable: bool,
     /// Input position rows, those of quantity 0 too.
     pub positions: u32,
+    /// The rung of the ladder that holds; of an account, in its worst bucket. `NONE` for none.
+    pub rung: u32,
 }
 
 impl Default for Margin {
@@ -94,6 +97,7 @@ impl Default for Margin {
             status: Status::Flat,
             is_liquidatable: false,
             positions: 0,
+            rung: NONE,
         }
     }
 }
@@ -125,6 +129,7 @@ impl Margin {
             self.status = bucket.status;
             self.margin_ratio = bucket.margin_ratio;
             self.margin_level = bucket.margin_level;
+            self.rung = bucket.rung;
         }
     }
 
@@ -141,9 +146,11 @@ impl Margin {
     }
 }
 
-/// What is owned and owed before positions.
+/// What is owned and owed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Collateral {
+    /// Balances at full price, debts taken off: no profit in it.
+    held: f64,
     value: f64,
     debt: f64,
     weighted_maintenance: f64,
@@ -154,12 +161,16 @@ struct Collateral {
 }
 
 impl Collateral {
-    /// Adds balances: values above 0 are weighted by slice, debts by the liability weight.
-    fn add_balances(&mut self, bucket: &Bucket<'_>, marks: &Marks, rules: &Rules) {
-        for (asset, amount) in bucket.asset.iter().zip(bucket.amount) {
+    /// Adds balances, each with the profit that joins it: values above 0 are weighted by slice,
+    /// debts by the liability weight.
+    #[inline]
+    fn add_balances(&mut self, bucket: &Bucket<'_>, joined: &[f64], marks: &Marks, rules: &Rules) {
+        for (i, (asset, amount)) in bucket.asset.iter().zip(bucket.amount).enumerate() {
             let mark = &marks.assets[*asset as usize];
             let table = rules.weights.table(mark.weights);
-            let value = amount * mark.price;
+            let held = amount * mark.price;
+            let value = joined.get(i).map_or(held, |profit| held + profit);
+            self.held += held;
             if value >= 0.0 {
                 let (maintenance, initial) = table.weigh(value);
                 self.value += value;
@@ -177,6 +188,7 @@ impl Collateral {
     /// Adds what is posted to an isolated bucket: at full price, debt at weight 1.
     fn add_posted(&mut self, margin: f64, mark: &Mark, rules: &Rules) {
         let value = margin * mark.settle_price;
+        self.held += value;
         if value >= 0.0 {
             self.value += value;
             self.weighted_maintenance += value;
@@ -193,6 +205,27 @@ impl Collateral {
     }
 }
 
+/// What positions are worth, valuation asset.
+#[derive(Clone, Copy, Debug, Default)]
+struct Worth {
+    option_value: f64,
+    /// Profit that counts beside the balances.
+    counted: f64,
+    is_open: bool,
+}
+
+/// The profit that joins each balance of a bucket; kept from one bucket to the next.
+#[derive(Default)]
+pub struct Joined(Vec<f64>);
+
+impl Joined {
+    /// Counted profit by balance of the bucket that `bucket_margin` looked at last; empty where
+    /// profit stands beside the balances.
+    pub fn profits(&self) -> &[f64] {
+        &self.0
+    }
+}
+
 /// Returns what a bucket is worth and what it must hold.
 ///
 /// Every code in the bucket must be priced and have its tables (`Marks::lacking`,
@@ -203,33 +236,72 @@ impl Collateral {
 /// Long 2 at 100, now at 90, with 15 in cash and a flat 5 %: equity and margin balance are
 /// `15 + 2 * (90 - 100) = -5`, the requirement is `2 * 90 * 0.05 = 9`, and `-5 < 9`: bankrupt.
 /// Buckets like it, with every figure, are the files in `tests/cases`.
-pub fn bucket_margin(bucket: &Bucket<'_>, marks: &Marks, rules: &Rules) -> Margin {
-    let mut collateral = Collateral::default();
-    if let Some(margin) = bucket.isolated_margin {
-        collateral.add_posted(margin, &marks.instruments[bucket.instrument[0] as usize], rules);
+pub fn bucket_margin(
+    bucket: &Bucket<'_>,
+    marks: &Marks,
+    rules: &Rules,
+    joined: &mut Joined,
+) -> Margin {
+    let joined = &mut joined.0;
+    joined.clear();
+    if !bucket.home.is_empty() {
+        joined.resize(bucket.asset.len(), 0.0);
     }
-    collateral.add_balances(bucket, marks, rules);
+    let equity = match rules.conventions.close_fee {
+        CloseFee::Bankruptcy => bucket_equity(bucket, marks),
+        CloseFee::None | CloseFee::Mark => 0.0,
+    };
     let mut margin = Margin { positions: bucket.rows, ..Margin::default() };
-    let (mut counted, mut is_open) = (0.0, false);
+    let mut positions = Worth::default();
     let mut row = 0;
     while row < bucket.instrument.len() {
         let end = bucket.instrument_end(row);
         let settle_price = marks.instruments[bucket.instrument[row] as usize].settle_price;
-        let held = holding(bucket, row..end, marks, rules);
+        let held = holding(bucket, row..end, marks, rules, equity);
         let profit = held.profit * settle_price;
         margin.unrealized_pnl += profit;
-        counted += rules.conventions.counted(profit);
+        positions.option_value += held.option_value * settle_price;
+        let counted = rules.conventions.counted(profit);
+        match bucket.home.get(row) {
+            Some(home) => joined[*home as usize] += counted,
+            None => positions.counted += counted,
+        }
         margin.gross_notional += held.gross_notional * settle_price;
         margin.net_notional += held.net_notional * settle_price;
         margin.two_sided_notional += held.two_sided_notional * settle_price;
         margin.maintenance_margin += held.maintenance * settle_price;
         margin.initial_margin += held.initial * settle_price;
-        is_open |= held.is_open;
+        positions.is_open |= held.is_open;
         row = end;
     }
-    let is_flat = !is_open && collateral.debt == 0.0;
-    conclude(&mut margin, &collateral, counted, is_flat, rules);
+    let mut collateral = Collateral::default();
+    if let Some(posted) = bucket.isolated_margin {
+        collateral.add_posted(posted, &marks.instruments[bucket.instrument[0] as usize], rules);
+    }
+    collateral.add_balances(bucket, joined, marks, rules);
+    conclude(&mut margin, &collateral, positions, rules);
     margin
+}
+
+/// What a bucket is worth, in the order and with the bits of `bucket_margin`.
+fn bucket_equity(bucket: &Bucket<'_>, marks: &Marks) -> f64 {
+    let (mut held, mut profits, mut option_values) = (0.0, 0.0, 0.0);
+    if let Some(posted) = bucket.isolated_margin {
+        held += posted * marks.instruments[bucket.instrument[0] as usize].settle_price;
+    }
+    for (asset, amount) in bucket.asset.iter().zip(bucket.amount) {
+        held += amount * marks.assets[*asset as usize].price;
+    }
+    let mut row = 0;
+    while row < bucket.instrument.len() {
+        let end = bucket.instrument_end(row);
+        let mark = &marks.instruments[bucket.instrument[row] as usize];
+        let (profit, option_value) = worth(bucket, row..end, mark);
+        profits += profit * mark.settle_price;
+        option_values += option_value * mark.settle_price;
+        row = end;
+    }
+    held + profits + option_values
 }
 
 /// The number where it is above 0, else +0.
@@ -239,27 +311,25 @@ fn above_zero(value: f64) -> f64 {
 }
 
 /// Brings balances and positions together and decides where the bucket stands.
-fn conclude(
-    margin: &mut Margin,
-    collateral: &Collateral,
-    counted: f64,
-    is_flat: bool,
-    rules: &Rules,
-) {
+fn conclude(margin: &mut Margin, collateral: &Collateral, positions: Worth, rules: &Rules) {
+    let conventions = &rules.conventions;
     margin.collateral_value = collateral.value;
     margin.debt_value = collateral.debt;
     margin.weighted_collateral = collateral.weighted_maintenance;
-    margin.equity = collateral.value - collateral.debt + margin.unrealized_pnl;
-    margin.margin_balance = collateral.weighted_maintenance - collateral.liability + counted;
+    margin.equity = collateral.held + margin.unrealized_pnl + positions.option_value;
+    let balance = |weighted: f64| {
+        weighted - collateral.liability + positions.counted + positions.option_value
+    };
+    margin.margin_balance = balance(collateral.weighted_maintenance);
     margin.maintenance_margin += collateral.borrow_maintenance;
     margin.initial_margin += collateral.borrow_initial;
-    let initial_balance = collateral.weighted_initial - collateral.liability + counted;
-    margin.margin_buffer =
-        margin.margin_balance - rules.conventions.level * margin.maintenance_margin;
+    let initial_balance = balance(collateral.weighted_initial);
+    margin.margin_buffer = margin.margin_balance - conventions.level * margin.maintenance_margin;
     margin.free_collateral = above_zero(initial_balance - margin.initial_margin);
     margin.bad_debt = above_zero(-margin.equity);
+    let is_flat = !positions.is_open && collateral.debt == 0.0;
     margin.is_liquidatable =
-        !is_flat && rules.conventions.is_past(margin.margin_balance, margin.maintenance_margin);
+        !is_flat && conventions.is_past(margin.margin_balance, margin.maintenance_margin);
     margin.status = if is_flat {
         Status::Flat
     } else if margin.equity < 0.0 {
@@ -271,6 +341,8 @@ fn conclude(
     } else {
         Status::Healthy
     };
+    margin.rung =
+        conventions.rung(margin.margin_balance, margin.maintenance_margin).unwrap_or(NONE);
     if margin.maintenance_margin > 0.0 {
         margin.margin_level = margin.margin_balance / margin.maintenance_margin;
         margin.margin_ratio = if margin.margin_balance > 0.0 {

@@ -6,12 +6,39 @@
 use crate::columns::{Fault, Numbers, Reason};
 use crate::keys::{Ids, NONE, Names};
 
+/// Kind of contract.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Profit is the move of the price.
+    #[default]
+    Linear,
+    /// Notional and profit in units of 1 / price.
+    Inverse,
+    /// The move of the price, paid in another asset at a fixed rate.
+    Quanto,
+    /// An option to buy, valued at its mark.
+    Call,
+    /// An option to sell, valued at its mark.
+    Put,
+}
+
+impl Kind {
+    /// All kinds, in the order of their codes.
+    pub const ALL: [Self; 5] = [Self::Linear, Self::Inverse, Self::Quanto, Self::Call, Self::Put];
+
+    /// Whether it is worth its mark, instead of the move since entry.
+    #[inline]
+    pub fn is_option(self) -> bool {
+        matches!(self, Self::Call | Self::Put)
+    }
+}
+
 /// The `instruments` frame.
 pub struct Instruments {
     /// The contract.
     pub instrument: Ids,
-    /// Whether it is inverse: notional and profit in units of 1 / price.
-    pub inverse: Vec<bool>,
+    /// Kind of contract.
+    pub kind: Vec<Kind>,
     /// Asset that profit is paid in.
     pub settle_asset: Ids,
     /// Price of one unit.
@@ -20,6 +47,12 @@ pub struct Instruments {
     pub contract_size: Numbers,
     /// Tier table; the instrument's own name where null or absent.
     pub tier_table: Option<Ids>,
+    /// Fee to close, fraction of the value closed; 0 where null or absent.
+    pub close_fee_rate: Option<Numbers>,
+    /// Settle asset that a unit of price is paid as; a quanto needs it.
+    pub quanto_multiplier: Option<Numbers>,
+    /// Price of the underlying, settle asset; an option needs it.
+    pub underlying_price: Option<Numbers>,
     /// Columns that enter no figure, checked all the same.
     pub others: Vec<Numbers>,
 }
@@ -37,12 +70,18 @@ pub struct Assets {
 /// Terms and mark of an instrument.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Terms {
-    /// Whether it is inverse.
-    pub inverse: bool,
+    /// Kind of contract.
+    pub kind: Kind,
     /// Price of one unit.
     pub mark_price: f64,
     /// Units a contract.
     pub contract_size: f64,
+    /// Fee to close, fraction of the value closed.
+    pub close_fee_rate: f64,
+    /// Settle asset that a unit of price is paid as; 1 but for a quanto.
+    pub quanto_multiplier: f64,
+    /// Price of an option's underlying, settle asset; 0 for other kinds.
+    pub underlying_price: f64,
     /// Code of the settle asset in the market, `NONE` where it is not listed.
     pub settle_asset: u32,
     /// Name of the settle asset.
@@ -94,9 +133,18 @@ impl Market {
             ids.as_ref().and_then(|ids| ids.text(row)).unwrap_or_else(|| own.to_owned())
         };
         let terms = instrument_names.texts().iter().enumerate().map(|(row, own)| Terms {
-            inverse: instruments.inverse[row],
+            kind: instruments.kind[row],
             mark_price: instruments.mark_price.values()[row],
             contract_size: instruments.contract_size.values()[row],
+            close_fee_rate: given(&instruments.close_fee_rate, row).unwrap_or(0.0),
+            quanto_multiplier: match instruments.kind[row] {
+                Kind::Quanto => given(&instruments.quanto_multiplier, row).unwrap_or(1.0),
+                _ => 1.0,
+            },
+            underlying_price: match instruments.kind[row].is_option() {
+                true => given(&instruments.underlying_price, row).unwrap_or(0.0),
+                false => 0.0,
+            },
             settle_asset: settle[row],
             settle_name: instruments.settle_asset.text(row).unwrap_or_default(),
             tier_table: name(&instruments.tier_table, row, own),
@@ -121,6 +169,20 @@ impl Market {
     }
 }
 
+fn given(numbers: &Option<Numbers>, row: usize) -> Option<f64> {
+    numbers.as_ref().and_then(|numbers| numbers.get(row))
+}
+
+/// The number that a row's kind needs and the row has not.
+fn lacking(instruments: &Instruments, row: usize) -> Option<&'static str> {
+    let kind = instruments.kind[row];
+    if kind == Kind::Quanto && given(&instruments.quanto_multiplier, row).is_none() {
+        return Some("quanto_multiplier");
+    }
+    let lacks = kind.is_option() && given(&instruments.underlying_price, row).is_none();
+    lacks.then_some("underlying_price")
+}
+
 fn faults(instruments: &Instruments, assets: &Assets) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut ids = |frame, column, ids: &Ids| {
@@ -143,7 +205,22 @@ fn faults(instruments: &Instruments, assets: &Assets) -> Vec<Fault> {
     numbers("assets", &assets.price);
     numbers("instruments", &instruments.mark_price);
     numbers("instruments", &instruments.contract_size);
+    let optional = [
+        &instruments.close_fee_rate,
+        &instruments.quanto_multiplier,
+        &instruments.underlying_price,
+    ];
+    optional.into_iter().flatten().for_each(|column| numbers("instruments", column));
     instruments.others.iter().for_each(|column| numbers("instruments", column));
+    let rows = 0..instruments.kind.len();
+    faults.extend(rows.filter_map(|row| {
+        lacking(instruments, row).map(|column| Fault {
+            frame: "instruments",
+            column,
+            row: row as u32,
+            reason: Reason::Null,
+        })
+    }));
     faults.sort_by_key(|fault| (fault.frame, fault.row, fault.column));
     faults
 }

@@ -7,9 +7,10 @@ use crate::batch;
 use crate::block::Block;
 use crate::book::{BLOCK_ACCOUNTS, Book};
 use crate::columns::{Numbers, View};
+use crate::conventions::{Netting, OpenOrders};
 use crate::keys::NONE;
 use crate::liquidation::{Liquidation, Scratch, prices};
-use crate::margin::bucket_margin;
+use crate::margin::{Joined, bucket_margin};
 use crate::rules::Rules;
 use crate::sweep::Sweep;
 
@@ -36,7 +37,7 @@ pub struct PositionColumns {
     pub mark_price: Vec<f64>,
     /// Value of the row at the mark, without its sign.
     pub notional: Vec<f64>,
-    /// Profit of the row.
+    /// Profit of the row; of an option its value.
     pub unrealized_pnl: Vec<f64>,
     /// Tier of its side, from 1.
     pub tier: Vec<i64>,
@@ -131,12 +132,12 @@ struct Shared {
     bucket: u32,
     tier: u32,
     kind: PriceKind,
-    /// Maintenance margin per contract of the side, valuation asset; its size without sign.
+    /// Maintenance margin of the side, valuation asset, and the contracts that share it.
     maintenance: f64,
-    gross: f64,
-    /// Initial margin of the side; its size without sign, orders included.
+    kept: f64,
+    /// The same of the initial margin.
     initial: f64,
-    gross_with_orders: f64,
+    opened: f64,
     liquidation_price: f64,
     bankruptcy_price: f64,
 }
@@ -144,11 +145,12 @@ struct Shared {
 impl Sweep {
     /// One row per input position, in input order.
     pub fn positions(&self, book: &Book, rules: &Rules, threads: usize) -> PositionColumns {
-        let shared = batch::map(threads, book.blocks.iter().collect(), |block: &Block| {
+        let blocks = self.blocks(book);
+        let shared = batch::map(threads, blocks.iter().collect(), |block: &Block| {
             self.share_block(block, rules)
         });
-        let slots = slots(book);
-        let rows = Rows::new(book, &slots, &shared);
+        let slots = slots(book, blocks);
+        let rows = Rows::new(book, &slots, &shared, rules);
         let mut columns = PositionColumns::new(slots.len());
         batch::map(threads, columns.parts(PART_ROWS), |mut part: Part<'_>| {
             for local in 0..part.bucket.len() {
@@ -174,7 +176,8 @@ impl Sweep {
         let shared = &block[rows.slots[row] as usize];
         let (quantity, entry) = (rows.quantity[row], rows.entry[row]);
         let size = quantity.abs();
-        let profit = mark.profit(quantity, quantity * entry, quantity / entry);
+        let profit =
+            mark.profit(quantity, quantity * entry, quantity / entry) + mark.option_value(quantity);
         let share =
             |part: f64, whole: f64, of: f64| if whole > 0.0 { of * (part / whole) } else { 0.0 };
         part.is_known[local] = true;
@@ -184,8 +187,8 @@ impl Sweep {
         let numbers = [
             size * mark.value * mark.settle_price,
             profit * mark.settle_price + 0.0,
-            share(size, shared.gross, shared.maintenance),
-            share(size + rows.orders(row), shared.gross_with_orders, shared.initial),
+            share(rows.kept(row, size), shared.kept, shared.maintenance),
+            share(rows.opened(row, size), shared.opened, shared.initial),
             shared.liquidation_price,
             shared.bankruptcy_price,
         ];
@@ -197,7 +200,7 @@ impl Sweep {
     /// What the rows of each merged row of a block share.
     fn share_block(&self, block: &Block, rules: &Rules) -> Vec<Shared> {
         let mut shared = Vec::with_capacity(block.instrument.len());
-        let mut scratch = Scratch::default();
+        let mut scratch = (Joined::default(), Scratch::default());
         for account in 0..block.accounts() {
             for number in block.buckets_of(account) {
                 let known = !self.indeterminate[block.first_account + account];
@@ -213,7 +216,7 @@ impl Sweep {
         number: usize,
         is_known: bool,
         rules: &Rules,
-        scratch: &mut Scratch,
+        (joined, scratch): &mut (Joined, Scratch),
         shared: &mut Vec<Shared>,
     ) {
         let bucket = block.bucket(number);
@@ -221,12 +224,13 @@ impl Sweep {
             shared.extend(bucket.instrument.iter().map(|_| NOTHING));
             return;
         }
-        let margin = bucket_margin(&bucket, &self.marks, rules);
+        let margin = bucket_margin(&bucket, &self.marks, rules, joined);
+        let apart = rules.conventions.netting != Netting::Net;
         let mut row = 0;
         while row < bucket.instrument.len() {
             let end = bucket.instrument_end(row);
             let mark = &self.marks.instruments[bucket.instrument[row] as usize];
-            let found = prices(&bucket, row..end, &margin, &self.marks, rules, scratch);
+            let found = prices(&bucket, row..end, &margin, joined, &self.marks, rules, scratch);
             let (kind, liquidation_price) = match found.liquidation {
                 Liquidation::Root(price) => (PriceKind::Root, price),
                 Liquidation::None => (PriceKind::None, 0.0),
@@ -234,17 +238,22 @@ impl Sweep {
             };
             for merged in row..end {
                 let tiers = self.marks.tiers(mark, bucket.table_of(merged));
-                let mut sizes = scratch.sides().iter();
-                let side = sizes.find(|side| side.tiers == tiers).expect("each row has a size");
-                let (tier, maintenance) = side.maintenance(mark, rules);
+                let is_short = bucket.quantity[merged] < 0.0;
+                // Of two sides of one table, the first is the long one.
+                let of_table = scratch.requirements().iter().filter(|r| r.side.tiers == tiers);
+                let mut sides = of_table.filter(|r| !apart || (r.side.quantity < 0.0) == is_short);
+                let found_side = sides.next().expect("each row has a size");
+                let side = &found_side.side;
+                let with_orders = side.gross + side.orders[0] + side.orders[1];
+                let share_of = |sees_orders| if sees_orders { with_orders } else { side.gross };
                 shared.push(Shared {
                     bucket: (block.first_bucket + number) as u32,
-                    tier: tier as u32 + 1,
+                    tier: found_side.tier as u32 + 1,
                     kind,
-                    maintenance: maintenance * mark.settle_price,
-                    gross: side.gross,
-                    initial: side.initial(mark, rules) * mark.settle_price,
-                    gross_with_orders: side.gross + side.orders[0] + side.orders[1],
+                    maintenance: found_side.maintenance * mark.settle_price,
+                    kept: share_of(rules.conventions.open_orders == OpenOrders::Both),
+                    initial: found_side.initial * mark.settle_price,
+                    opened: share_of(rules.conventions.open_orders != OpenOrders::None),
                     liquidation_price,
                     bankruptcy_price: found.bankruptcy.unwrap_or(0.0),
                 });
@@ -264,10 +273,11 @@ struct Rows<'a> {
     open_sell: Option<View<'a>>,
     slots: &'a [u32],
     shared: &'a [Vec<Shared>],
+    open_orders: OpenOrders,
 }
 
 impl<'a> Rows<'a> {
-    fn new(book: &'a Book, slots: &'a [u32], shared: &'a [Vec<Shared>]) -> Self {
+    fn new(book: &'a Book, slots: &'a [u32], shared: &'a [Vec<Shared>], rules: &Rules) -> Self {
         Self {
             account: &book.position_account,
             instrument: &book.position_instrument,
@@ -277,7 +287,18 @@ impl<'a> Rows<'a> {
             open_sell: book.positions.open_sell.as_ref().map(Numbers::view),
             slots,
             shared,
+            open_orders: rules.conventions.open_orders,
         }
+    }
+
+    /// A row's part of what shares maintenance.
+    fn kept(&self, row: usize, size: f64) -> f64 {
+        if self.open_orders == OpenOrders::Both { size + self.orders(row) } else { size }
+    }
+
+    /// A row's part of what shares the initial margin.
+    fn opened(&self, row: usize, size: f64) -> f64 {
+        if self.open_orders == OpenOrders::None { size } else { size + self.orders(row) }
     }
 
     /// Contracts in the orders of a row, both sides.
@@ -288,9 +309,9 @@ impl<'a> Rows<'a> {
 }
 
 /// For each input row, its merged row in its account's block.
-fn slots(book: &Book) -> Vec<u32> {
+fn slots(book: &Book, blocks: &[Block]) -> Vec<u32> {
     let mut slots = vec![NONE; book.position_account.len()];
-    for block in &book.blocks {
+    for block in blocks {
         for (row, slot) in block.row.iter().zip(&block.slot) {
             slots[*row as usize] = *slot;
         }
@@ -303,9 +324,9 @@ const NOTHING: Shared = Shared {
     tier: 0,
     kind: PriceKind::None,
     maintenance: 0.0,
-    gross: 0.0,
+    kept: 0.0,
     initial: 0.0,
-    gross_with_orders: 0.0,
+    opened: 0.0,
     liquidation_price: 0.0,
     bankruptcy_price: 0.0,
 };

@@ -3,6 +3,7 @@
 //! Columns are sized once and written in place, block by block; nothing is null here. Where
 //! a figure does not apply is told by `MarginColumns::validity`.
 
+use crate::keys::NONE;
 use crate::margin::{Margin, Status};
 
 /// Columns of money, in the order of the contract.
@@ -87,6 +88,8 @@ pub struct MarginColumns {
     pub numbers: [Vec<f64>; NUMBERS],
     /// Input position rows.
     pub positions: Vec<i64>,
+    /// The rung of the ladder that holds, `NONE` where none does; empty without a ladder.
+    pub ladder: Vec<u32>,
 }
 
 /// Where a column holds figures.
@@ -110,13 +113,14 @@ pub fn applies(column: usize) -> Applies {
 }
 
 impl MarginColumns {
-    /// Columns of `rows` rows, to be written.
-    pub fn new(rows: usize) -> Self {
+    /// Columns of `rows` rows, to be written; that of rungs where there is a ladder.
+    pub fn new(rows: usize, has_ladder: bool) -> Self {
         Self {
             status: vec![0; rows],
             is_liquidatable: vec![false; rows],
             numbers: std::array::from_fn(|_| vec![0.0; rows]),
             positions: vec![0; rows],
+            ladder: vec![NONE; if has_ladder { rows } else { 0 }],
         }
     }
 
@@ -152,6 +156,7 @@ impl MarginColumns {
             is_liquidatable: &mut self.is_liquidatable,
             numbers: self.numbers.each_mut().map(Vec::as_mut_slice),
             positions: &mut self.positions,
+            ladder: &mut self.ladder,
         };
         lengths.map(|length| rest.take(length)).collect()
     }
@@ -163,6 +168,7 @@ pub(crate) struct Part<'a> {
     is_liquidatable: &'a mut [bool],
     numbers: [&'a mut [f64]; NUMBERS],
     positions: &'a mut [i64],
+    ladder: &'a mut [u32],
 }
 
 impl<'a> Part<'a> {
@@ -177,6 +183,7 @@ impl<'a> Part<'a> {
             is_liquidatable: cut(&mut self.is_liquidatable, length),
             numbers: self.numbers.each_mut().map(|column| cut(column, length)),
             positions: cut(&mut self.positions, length),
+            ladder: if self.ladder.is_empty() { &mut [] } else { cut(&mut self.ladder, length) },
         }
     }
 
@@ -186,6 +193,9 @@ impl<'a> Part<'a> {
         self.status[row] = margin.status as u8;
         self.is_liquidatable[row] = margin.is_liquidatable;
         self.positions[row] = i64::from(margin.positions);
+        if let Some(rung) = self.ladder.get_mut(row) {
+            *rung = margin.rung;
+        }
         let numbers = money(margin).into_iter().chain(ratios(margin));
         for (column, number) in self.numbers.iter_mut().zip(numbers) {
             column[row] = number;

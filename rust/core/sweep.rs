@@ -8,11 +8,12 @@ use crate::batch;
 use crate::block::Block;
 use crate::book::Book;
 use crate::columns::{Fault, Numbers, Reason};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::keys::NONE;
-use crate::margin::{Margin, bucket_margin};
-use crate::market::Market;
+use crate::margin::{Joined, Margin, bucket_margin};
+use crate::market::{Kind, Market};
 use crate::marks::Marks;
+use crate::pools::regroup;
 use crate::results::{MarginColumns, Part};
 use crate::rules::Rules;
 use crate::totals::{Rounded, Totals};
@@ -21,6 +22,8 @@ use crate::totals::{Rounded, Totals};
 pub struct Sweep {
     /// The book's marks under the market and the ruleset.
     pub marks: Marks,
+    /// The book's blocks as the ruleset cuts them; None where the book's own will do.
+    pub blocks: Option<Vec<Block>>,
     /// For each account, whether nothing can be said of it.
     pub indeterminate: Vec<bool>,
     /// Rows that this sweep refused, in order of frame, row and column.
@@ -37,7 +40,8 @@ impl Sweep {
     ///
     /// # Errors
     ///
-    /// `Error::Rules` where a determinate account asks for a table that the rules lack.
+    /// `Error::Rules` where a determinate account asks for a table that the rules lack,
+    /// `Error::Internal` where a position row was neither swept nor set aside.
     pub fn run(
         book: &Book,
         market: &Market,
@@ -50,19 +54,28 @@ impl Sweep {
         let mut indeterminate = book.indeterminate.clone();
         mark_accounts(book, &faults, &mut indeterminate);
         if !quarantine && !faults.is_empty() {
-            let (accounts, totals) = (MarginColumns::new(0), Totals::default().round());
-            return Ok(Self { marks, indeterminate, faults, accounts, totals });
+            let (accounts, totals) = (MarginColumns::new(0, false), Totals::default().round());
+            return Ok(Self { marks, blocks: None, indeterminate, faults, accounts, totals });
         }
-        marks.check_tables(book, market, &indeterminate)?;
+        marks.check_tables(book, market, rules, &indeterminate)?;
+        let regrouped = regroup(book, &marks, &rules.conventions, threads);
+        let blocks = regrouped.as_deref().unwrap_or(&book.blocks);
         let (mut accounts, mut totals, overflown) =
-            sweep_accounts(book, &marks, rules, &indeterminate, threads);
+            sweep_accounts(blocks, &marks, rules, &indeterminate, threads);
         if !overflown.is_empty() {
             faults.extend(overflow_faults(book, &marks, &overflown));
             faults.sort_by_key(|fault| (fault.frame, fault.row, fault.column));
             overflown.iter().for_each(|account| indeterminate[*account] = true);
-            (accounts, totals, _) = sweep_accounts(book, &marks, rules, &indeterminate, threads);
+            (accounts, totals, _) = sweep_accounts(blocks, &marks, rules, &indeterminate, threads);
         }
-        Ok(Self { marks, indeterminate, faults, accounts, totals: totals.round() })
+        let (blocks, totals) = (regrouped, totals.round());
+        check_rows(book, &indeterminate, &totals)?;
+        Ok(Self { marks, blocks, indeterminate, faults, accounts, totals })
+    }
+
+    /// The blocks that were swept.
+    pub fn blocks<'a>(&'a self, book: &'a Book) -> &'a [Block] {
+        self.blocks.as_deref().unwrap_or(&book.blocks)
     }
 
     /// One row per bucket: its account, its number in the book, and its margin.
@@ -73,14 +86,18 @@ impl Sweep {
             let accounts = (0..block.accounts()).filter(|account| shown(block, account));
             accounts.map(|account| block.buckets_of(account).len()).sum::<usize>()
         };
-        let counts: Vec<usize> = book.blocks.iter().map(count).collect();
-        let mut margins = MarginColumns::new(counts.iter().sum());
-        let tasks = book.blocks.iter().zip(margins.parts(counts.into_iter())).collect();
+        let blocks = self.blocks(book);
+        let counts: Vec<usize> = blocks.iter().map(count).collect();
+        let has_ladder = !rules.conventions.ladder.is_empty();
+        let mut margins = MarginColumns::new(counts.iter().sum(), has_ladder);
+        let tasks = blocks.iter().zip(margins.parts(counts.into_iter())).collect();
         let numbers = batch::map(threads, tasks, |(block, mut part): (&Block, Part<'_>)| {
             let mut numbers = Vec::new();
+            let mut joined = Joined::default();
             for account in (0..block.accounts()).filter(|account| shown(block, account)) {
                 for bucket in block.buckets_of(account) {
-                    let margin = bucket_margin(&block.bucket(bucket), &self.marks, rules);
+                    let bucket_of = block.bucket(bucket);
+                    let margin = bucket_margin(&bucket_of, &self.marks, rules, &mut joined);
                     part.write(numbers.len(), &margin);
                     let number = (block.first_bucket + bucket) as u32;
                     numbers.push(((block.first_account + account) as u32, number));
@@ -97,7 +114,7 @@ impl Sweep {
 pub struct Buckets {
     /// Its account.
     pub account: Vec<u32>,
-    /// Its number in the book, as `Labels` counts.
+    /// Its number in the blocks, as `Labels` counts.
     pub bucket: Vec<u32>,
     /// Its margin.
     pub margins: MarginColumns,
@@ -110,16 +127,17 @@ fn account_margin(
     account: usize,
     marks: &Marks,
     rules: &Rules,
+    joined: &mut Joined,
     mut each: impl FnMut(&Margin),
 ) -> Margin {
     let mut buckets = block.buckets_of(account);
     let Some(first) = buckets.next() else {
         return Margin::default();
     };
-    let mut margin = bucket_margin(&block.bucket(first), marks, rules);
+    let mut margin = bucket_margin(&block.bucket(first), marks, rules, joined);
     each(&margin);
     for bucket in buckets {
-        let bucket = bucket_margin(&block.bucket(bucket), marks, rules);
+        let bucket = bucket_margin(&block.bucket(bucket), marks, rules, joined);
         each(&bucket);
         margin.add(&bucket);
     }
@@ -128,19 +146,22 @@ fn account_margin(
 
 /// Account columns, totals, and the accounts whose money overflowed.
 fn sweep_accounts(
-    book: &Book,
+    blocks: &[Block],
     marks: &Marks,
     rules: &Rules,
     indeterminate: &[bool],
     threads: usize,
 ) -> (MarginColumns, Totals, Vec<usize>) {
-    let mut columns = MarginColumns::new(book.accounts());
-    let parts = columns.parts(book.blocks.iter().map(Block::accounts));
-    let blocks: Vec<(&Block, Part<'_>)> = book.blocks.iter().zip(parts).collect();
-    let runs = group(blocks, 8 * threads);
+    let accounts = blocks.iter().map(Block::accounts);
+    let has_ladder = !rules.conventions.ladder.is_empty();
+    let mut columns = MarginColumns::new(accounts.clone().sum(), has_ladder);
+    let parts = columns.parts(accounts);
+    let tasks: Vec<(&Block, Part<'_>)> = blocks.iter().zip(parts).collect();
+    let runs = group(tasks, 8 * threads);
     let answers = batch::map(threads, runs, |run: Vec<(&Block, Part<'_>)>| {
         let mut totals = Totals::default();
         let mut overflown = Vec::new();
+        let mut joined = Joined::default();
         for (block, mut part) in run {
             for account in 0..block.accounts() {
                 if indeterminate[block.first_account + account] {
@@ -149,7 +170,7 @@ fn sweep_accounts(
                     continue;
                 }
                 let mut finite = true;
-                let margin = account_margin(block, account, marks, rules, |bucket| {
+                let margin = account_margin(block, account, marks, rules, &mut joined, |bucket| {
                     finite &= bucket.is_finite();
                     if bucket.is_finite() {
                         totals.add_bucket(bucket);
@@ -172,6 +193,21 @@ fn sweep_accounts(
         overflown.extend(accounts);
     }
     (columns, totals, overflown)
+}
+
+/// Whether each position row was swept or set aside: counted in every sweep. `control` proves
+/// the rest, exactly, when it is asked for.
+fn check_rows(book: &Book, indeterminate: &[bool], totals: &Rounded) -> Result<()> {
+    let is_aside = |account: &&u32| **account == NONE || indeterminate[**account as usize];
+    let aside = book.position_account.iter().filter(is_aside).count() as u64;
+    let rows = book.position_account.len() as u64;
+    if rows == totals.positions + aside {
+        return Ok(());
+    }
+    Err(Error::Internal(format!(
+        "positions: {rows} rows came in, {} were swept and {aside} set aside",
+        totals.positions
+    )))
 }
 
 /// Neighbours grouped into at most `runs` runs of nearly equal length.
@@ -236,7 +272,7 @@ fn vast_column(book: &Book, marks: &Marks, row: usize) -> Option<&'static str> {
     let value = (quantity.abs() + orders) * mark.value * mark.settle_price;
     let cost = mark.cost(0.0, quantity / positions.entry_price.values()[row]) * mark.settle_price;
     let is_vast = |money: f64| money.is_nan() || money.abs() >= VAST;
-    if mark.inverse && (is_vast(value) || is_vast(cost)) {
+    if mark.kind == Kind::Inverse && (is_vast(value) || is_vast(cost)) {
         return Some("entry_price");
     }
     let leverage = given(&positions.leverage);

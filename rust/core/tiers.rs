@@ -2,9 +2,11 @@
 //!
 //! A table is rows of floor and rates. Marginal arithmetic gives tier `k` the requirement
 //! `x * r_k - d_k`, with `d_1 = 0` and `d_k = d_(k-1) + floor_k * (r_k - r_(k-1))`, so that
-//! the requirement has no jump (Binance's cumulative maintenance amount).
+//! the requirement has no jump (Binance's cumulative maintenance amount). Slab arithmetic
+//! gives it `x * r_k`: the whole size at its tier's rate, with a step at each floor (OKX).
 
 use crate::columns::LIMIT;
+use crate::conventions::{TierEdge, TierMode};
 use crate::keys::Names;
 
 /// One row of the `tiers` frame.
@@ -12,7 +14,7 @@ use crate::keys::Names;
 pub struct TierRow {
     /// Name of the table that it belongs to.
     pub table: String,
-    /// Size at which the tier begins, in the settle asset.
+    /// Size at which the tier begins, on the tier basis.
     pub floor: f64,
     /// Maintenance requirement, fraction of size.
     pub maintenance_rate: f64,
@@ -25,7 +27,7 @@ pub struct TierRow {
 /// One tier with its deductions worked out.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Tier {
-    /// Size at which it begins; a size equal to it belongs here.
+    /// Size at which it begins.
     pub floor: f64,
     /// Maintenance rate and deduction.
     pub maintenance: Line,
@@ -38,7 +40,7 @@ pub struct Tier {
 pub struct Line {
     /// Fraction of size.
     pub rate: f64,
-    /// Taken off, so that neighbouring tiers meet at their floor.
+    /// Taken off, so that neighbouring tiers meet at their floor; 0 in slab arithmetic.
     pub deduction: f64,
 }
 
@@ -66,8 +68,9 @@ pub struct Tiers {
 impl Tiers {
     /// Builds the tables; on mistakes, one message for each, beginning with its path.
     ///
-    /// Rows of several tables may be mixed. Within a table floors start at 0 and rise.
-    pub fn try_new(rows: &[TierRow]) -> Result<Self, Vec<String>> {
+    /// Rows of several tables may be mixed. Within a table floors start at 0 and rise. A
+    /// deduction is checked by marginal arithmetic, whatever the mode.
+    pub fn try_new(rows: &[TierRow], mode: TierMode) -> Result<Self, Vec<String>> {
         let mut tiers = Self::default();
         let mut mistakes = Vec::new();
         for (i, row) in rows.iter().enumerate() {
@@ -77,6 +80,12 @@ impl Tiers {
             }
             if let Err(mistake) = push(&mut tiers.tables[code], row) {
                 mistakes.push(format!("tiers.{i}.{mistake} (table {:?})", row.table));
+            }
+        }
+        if mode == TierMode::Slab {
+            for tier in tiers.tables.iter_mut().flatten() {
+                tier.maintenance.deduction = 0.0;
+                tier.initial.deduction = 0.0;
             }
         }
         if mistakes.is_empty() { Ok(tiers) } else { Err(mistakes) }
@@ -96,8 +105,11 @@ impl Tiers {
 
 /// The index of the tier that a size falls in.
 #[inline]
-pub fn tier_at(table: &[Tier], size: f64) -> usize {
-    table[1..].partition_point(|tier| tier.floor <= size)
+pub fn tier_at(table: &[Tier], size: f64, edge: TierEdge) -> usize {
+    match edge {
+        TierEdge::Upper => table[1..].partition_point(|tier| tier.floor <= size),
+        TierEdge::Lower => table[1..].partition_point(|tier| tier.floor < size),
+    }
 }
 
 fn push(table: &mut Vec<Tier>, row: &TierRow) -> Result<(), String> {
@@ -167,15 +179,27 @@ mod tests {
     }
 
     #[test]
-    fn a_size_equal_to_a_floor_belongs_to_the_upper_tier() {
+    fn a_size_equal_to_a_floor_belongs_where_the_edge_says() {
         let rows = [row("a", 0.0, 0.01), row("b", 0.0, 0.5), row("a", 100.0, 0.05)];
-        let tiers = Tiers::try_new(&rows).unwrap();
+        let tiers = Tiers::try_new(&rows, TierMode::Marginal).unwrap();
         let table = tiers.table(tiers.code("a").unwrap());
-        assert_eq!(tier_at(table, 99.999), 0);
-        assert_eq!(tier_at(table, 100.0), 1);
+        assert_eq!(tier_at(table, 99.999, TierEdge::Upper), 0);
+        assert_eq!(tier_at(table, 100.0, TierEdge::Upper), 1);
+        assert_eq!(tier_at(table, 100.0, TierEdge::Lower), 0);
+        assert_eq!(tier_at(table, 100.001, TierEdge::Lower), 1);
         // 100 * 0.05 - 100 * (0.05 - 0.01) = 5 - 4
         assert_eq!(table[1].maintenance.at(100.0), 1.0);
         assert_eq!(tiers.code("c"), None);
+    }
+
+    #[test]
+    fn a_slab_charges_the_whole_size_at_its_rate() {
+        let mut second = row("a", 100.0, 0.05);
+        second.deduction = Some(4.0); // 100 * (0.05 - 0.01), checked all the same
+        let tiers = Tiers::try_new(&[row("a", 0.0, 0.01), second], TierMode::Slab).unwrap();
+        let table = tiers.table(0);
+        assert_eq!(table[1].maintenance.at(100.0), 5.0);
+        assert_eq!(table[1].initial.at(100.0), 10.0);
     }
 
     #[test]
@@ -183,7 +207,7 @@ mod tests {
         let mut deducted = row("c", 0.0, 0.1);
         deducted.deduction = Some(3.0);
         let rows = [row("a", 1.0, 0.1), row("b", 0.0, 1.5), deducted, row("c", 0.0, 0.2)];
-        let mistakes = Tiers::try_new(&rows).err().unwrap();
+        let mistakes = Tiers::try_new(&rows, TierMode::Marginal).err().unwrap();
         let paths: Vec<_> = mistakes.iter().map(|m| m.split(':').next().unwrap()).collect();
         let expected =
             ["tiers.0.floor", "tiers.1.maintenance_rate", "tiers.2.deduction", "tiers.3.floor"];

@@ -12,6 +12,7 @@ pub struct Totals {
     liquidatable_accounts: u64,
     liquidatable_notional: ExactSum,
     margin_deficit: ExactSum,
+    positions: u64,
 }
 
 /// `Totals`, rounded: what the `totals` frame shows.
@@ -27,6 +28,8 @@ pub struct Rounded {
     pub liquidatable_notional: f64,
     /// What buckets lack to reach the line, summed over buckets.
     pub total_margin_deficit: f64,
+    /// Input position rows of determinate accounts.
+    pub positions: u64,
 }
 
 impl Totals {
@@ -34,6 +37,7 @@ impl Totals {
     #[inline]
     pub fn add_account(&mut self, account: &Margin) {
         self.by_status[account.status as usize] += 1;
+        self.positions += u64::from(account.positions);
         for (sum, value) in self.money.iter_mut().zip(money(account)) {
             sum.add(value);
         }
@@ -67,6 +71,7 @@ impl Totals {
         self.liquidatable_accounts += other.liquidatable_accounts;
         self.liquidatable_notional.merge(&other.liquidatable_notional);
         self.margin_deficit.merge(&other.margin_deficit);
+        self.positions += other.positions;
     }
 
     /// Rounds every sum, once.
@@ -77,6 +82,7 @@ impl Totals {
             liquidatable_accounts: self.liquidatable_accounts,
             liquidatable_notional: self.liquidatable_notional.round(),
             total_margin_deficit: self.margin_deficit.round(),
+            positions: self.positions,
         }
     }
 }

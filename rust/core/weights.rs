@@ -51,6 +51,22 @@ impl Share {
     }
 }
 
+/// Values of an asset that count along one straight line: `constant + slope * value` towards
+/// the margin balance; of debt (values below 0), `borrow_rate * -value` towards maintenance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stretch {
+    /// The lowest value.
+    pub begin: f64,
+    /// The highest value, which belongs to the next stretch.
+    pub end: f64,
+    /// What 0 would count.
+    pub constant: f64,
+    /// What a unit more counts.
+    pub slope: f64,
+    /// What a unit of debt requires.
+    pub borrow_rate: f64,
+}
+
 /// The weights of one asset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WeightTable {
@@ -64,10 +80,45 @@ pub struct WeightTable {
 }
 
 impl WeightTable {
+    /// The stretch of value numbered `index`, as a straight line towards the margin balance:
+    /// 0 is debt, `k` the `k`-th slice.
+    pub fn stretch(&self, index: usize) -> Stretch {
+        let floor = |slice: usize| self.slices.get(slice).map_or(f64::INFINITY, |s| s.floor);
+        match index.checked_sub(1) {
+            None => Stretch {
+                begin: f64::NEG_INFINITY,
+                end: 0.0,
+                constant: 0.0,
+                slope: self.liability_weight,
+                borrow_rate: self.borrow_maintenance_rate,
+            },
+            Some(slice) => {
+                let Share { below, weight } = self.slices[slice].maintenance;
+                Stretch {
+                    begin: floor(slice),
+                    end: floor(slice + 1),
+                    constant: below - floor(slice) * weight,
+                    slope: weight,
+                    borrow_rate: 0.0,
+                }
+            }
+        }
+    }
+
+    /// The number of the stretch that a value falls in.
+    pub fn stretch_at(&self, value: f64) -> usize {
+        if value < 0.0 { 0 } else { 1 + self.slice_at(value) }
+    }
+
+    #[inline]
+    fn slice_at(&self, value: f64) -> usize {
+        self.slices[1..].partition_point(|slice| slice.floor <= value)
+    }
+
     /// What a positive value counts: towards the margin balance, towards the initial balance.
     #[inline]
     pub fn weigh(&self, value: f64) -> (f64, f64) {
-        let slice = self.slices[self.slices[1..].partition_point(|s| s.floor <= value)];
+        let slice = self.slices[self.slice_at(value)];
         let inside = value - slice.floor;
         (slice.maintenance.at(inside), slice.initial.at(inside))
     }

@@ -35,6 +35,13 @@ fn stretch(night: &mut Night, index: prop::sample::Index, place: usize, number: 
     } else if place == 8 && !night.balances.is_empty() {
         let row = index.get_mut(&mut night.balances);
         row.amount = number * row.amount.signum();
+    } else if place > 9 {
+        let row = index.get_mut(&mut night.instruments);
+        match place {
+            10 => row.close_fee_rate = Some(number.min(1.0)),
+            11 => row.quanto_multiplier = row.quanto_multiplier.map(|_| number),
+            _ => row.underlying_price = row.underlying_price.map(|_| number),
+        }
     } else if place == 9 {
         // Only the last floor of a table can be anything.
         let table = index.get(&night.tiers).tier_table.clone();
@@ -53,7 +60,7 @@ proptest! {
     #[test]
     fn no_nan_leaves_the_engine_and_money_is_finite(
         (night, _) in nights(),
-        places in vec((any::<prop::sample::Index>(), 0usize..10, select(&EXTREMES[..])), 1..6),
+        places in vec((any::<prop::sample::Index>(), 0usize..13, select(&EXTREMES[..])), 1..6),
     ) {
         let mut night = night;
         for (index, place, number) in places {

@@ -12,7 +12,7 @@ use crate::rows::{Id, Night};
 use crate::swept::Swept;
 
 /// Ids of all frames in order of first appearance.
-fn accounts_in(night: &Night) -> Vec<Id> {
+pub(crate) fn accounts_in(night: &Night) -> Vec<Id> {
     let positions = night.positions.iter().map(|row| &row.account_id);
     let balances = night.balances.iter().map(|row| &row.account_id);
     let accounts = night.accounts.iter().flatten().map(|row| &row.account_id);
@@ -26,7 +26,7 @@ fn accounts_out(swept: &Swept) -> Vec<Id> {
 }
 
 /// Spoils a row in one of the ways in which rows are bad.
-fn spoil(night: &mut Night, row: prop::sample::Index, how: usize) {
+pub(crate) fn spoil(night: &mut Night, row: prop::sample::Index, how: usize) {
     let (positions, balances) = (&mut night.positions, &mut night.balances);
     let unlisted = Some(Id::Integer(99));
     if how < 7 && !positions.is_empty() {
@@ -55,7 +55,7 @@ fn spoil(night: &mut Night, row: prop::sample::Index, how: usize) {
 }
 
 /// Whether a row of the account may not enter any figure.
-fn is_bad(night: &Night, account: &Id) -> bool {
+pub(crate) fn is_bad(night: &Night, account: &Id) -> bool {
     let unlisted = Some(Id::Integer(99));
     let bad_position = night.positions.iter().any(|row| {
         let lacks_margin = row.is_isolated() && row.isolated_margin.is_none();

@@ -1,28 +1,29 @@
 //! Random small nights, with the corners that break margin engines.
 //!
-//! Up to five accounts hold up to ten positions under random conventions: quantities of 0,
-//! rows that net to nothing, orders alone, debts, rates that fall, several tier tables on one
-//! instrument, inverse contracts. Numbers are either *dyadic*, so that doubles are exact and
-//! ties are real, or *ugly*, as doubles get.
+//! Up to five accounts hold up to ten positions of every kind under random conventions:
+//! quantities of 0, rows that net to nothing, orders alone, debts, several tier tables on one
+//! instrument. Numbers are either *dyadic*, so that doubles are exact and ties are real, or
+//! *ugly*, as doubles get.
 
 use std::ops::Range;
 
 use margrave_core::columns::LIMIT;
-use margrave_core::rules::{Compare, Conventions, Initial, ZeroRequirement};
+use margrave_core::conventions::{CloseFee, Netting, OpenOrders, PriceBasis};
 use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use crate::draws_rules::{conventions, tiers, weights};
 use crate::rows::{
-    Account, Asset, Balance, Id, Instrument, Kind, MarginMode, Night, Position, Tier, Weight,
+    Account, Asset, Balance, Id, Instrument, Kind, MarginMode, Night, Others, Position,
 };
 
 const ACCOUNTS: usize = 5;
 const INSTRUMENTS: usize = 3;
 const ASSETS: usize = 3;
 /// One table for each instrument or asset, and one that several may share.
-const TABLES: usize = 4;
+pub(crate) const TABLES: usize = 4;
 
 /// Where the numbers of a night come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,12 @@ type Drawn = BoxedStrategy<f64>;
 
 impl Numbers {
     /// Dyadic numbers from a list; ugly ones from another, or from a range, log-uniform.
-    fn pick(self, dyadic: &'static [f64], ugly: &'static [f64], range: Range<f64>) -> Drawn {
+    pub(crate) fn pick(
+        self,
+        dyadic: &'static [f64],
+        ugly: &'static [f64],
+        range: Range<f64>,
+    ) -> Drawn {
         let sized = (range.start.ln()..range.end.ln()).prop_map(f64::exp);
         match self {
             Self::Dyadic => select(dyadic).boxed(),
@@ -83,30 +89,12 @@ impl Numbers {
         self.pick(&[1.0, 2.0, 8.0, 0.5], &[1.0, 3.0, 10.0, 125.0, 0.1], 1.0..50.0)
     }
 
-    fn floor(self) -> Drawn {
-        let dyadic = &[1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 32.0, 96.0];
-        self.pick(dyadic, &[1.0, 10.0, 5e4, 3e6, 150e6], 0.01..1e9)
+    fn fee(self) -> Drawn {
+        self.pick(&[0.0, 0.0625, 0.25, 0.015625], &[0.0, 0.0005, 0.00075, 1.0], 1e-6..0.1)
     }
 
-    fn rate(self) -> Drawn {
-        let ugly = &[0.0, 0.004, 0.0125, 0.05, 1.0 / 3.0, 0.8, 1.0];
-        self.pick(&[0.0, 0.0625, 0.0625, 0.125, 0.25, 0.5, 1.0], ugly, 1e-9..0.25)
-    }
-
-    fn weight(self) -> Drawn {
-        self.pick(&[1.0, 1.0, 0.875, 0.5, 0.0], &[1.0, 0.95, 0.9, 0.5, 0.0], 1e-9..1.0)
-    }
-
-    fn liability_weight(self) -> Drawn {
-        self.pick(&[1.0, 1.25, 0.5, 0.0, 2.0], &[1.0, 1.05, 0.0], 1e-9..3.0)
-    }
-
-    fn level(self) -> Drawn {
-        self.pick(&[1.0, 1.0, 1.0, 1.25, 0.5, 0.0, 4.0], &[1.0, 1.05, 1.1, 0.0, 100.0], 0.5..2.0)
-    }
-
-    fn profit_weight(self) -> Drawn {
-        self.pick(&[1.0, 1.0, 0.5, 0.0, 0.75], &[1.0, 0.9, 0.5, 0.0], 1e-3..1.0)
+    fn quanto_multiplier(self) -> Drawn {
+        self.pick(&[1.0, 2.0, 0.5, 0.25], &[0.0001, 1e-6, 3.0], 1e-3..10.0)
     }
 }
 
@@ -128,7 +116,7 @@ fn nights_of(n: Numbers) -> impl Strategy<Value = Night> {
     let rules = (conventions(n), tiers(n), weights(n));
     let accounts = prop_oneof![Just(None), vec(0..ACCOUNTS + 2, 0..3).prop_map(Some)];
     let book = (vec(position(n), 0..10), vec(balance(n), 0..8), accounts, any::<bool>());
-    (market, rules, book).prop_map(|((mut instruments, mut assets), rules, book)| {
+    (market, rules, book).prop_map(move |((mut instruments, mut assets), rules, book)| {
         let (mut positions, shares, accounts, integers) = book;
         let (conventions, tiers, weights) = rules;
         instruments.iter_mut().enumerate().for_each(|(i, row)| row.instrument_id = named(i));
@@ -147,8 +135,30 @@ fn nights_of(n: Numbers) -> impl Strategy<Value = Night> {
         let listed = |account| Account { account_id: Some(account_id(account)) };
         night.accounts = accounts.map(|accounts| accounts.into_iter().map(listed).collect());
         night.positions = positions;
+        if n == Numbers::Dyadic {
+            keep_exact(&mut night);
+        }
         if integers { with_integer_accounts(night) } else { night }
     })
+}
+
+/// Takes the divisions out of a dyadic night: an average entry is that of each of its rows,
+/// and a fee at the bankruptcy price closes the net quantity that the price is worked out for.
+fn keep_exact(night: &mut Night) {
+    if night.conventions.price_basis == PriceBasis::Entry {
+        for i in 1..night.positions.len() {
+            let (before, [row, ..]) = night.positions.split_at_mut(i) else { continue };
+            let mut same = before.iter().filter(|other| other.instrument_id == row.instrument_id);
+            row.entry_price = same.next().map_or(row.entry_price, |other| other.entry_price);
+        }
+    }
+    if night.conventions.close_fee == CloseFee::Bankruptcy {
+        night.conventions.netting = Netting::Net;
+        if night.conventions.open_orders == OpenOrders::Both {
+            night.conventions.open_orders = OpenOrders::Initial;
+        }
+        night.positions.iter_mut().for_each(|row| row.tier_table = None);
+    }
 }
 
 fn account_id(account: usize) -> Id {
@@ -168,24 +178,37 @@ fn with_integer_accounts(mut night: Night) -> Night {
 }
 
 /// The instrument, asset or table with this number.
-fn named(index: usize) -> Id {
+pub(crate) fn named(index: usize) -> Id {
     Id::Integer(index as i64)
 }
 
 fn instrument(n: Numbers) -> impl Strategy<Value = Instrument> {
-    let kind = select(&[Kind::Linear, Kind::Inverse][..]);
-    let numbers = (n.mark(), weighted(0.5, n.contract_size()));
-    (kind, 0..ASSETS, numbers, 0..TABLES).prop_map(|(kind, settle, (mark, size), tiers)| {
-        Instrument {
+    const KINDS: [Kind; 8] = [
+        Kind::Linear,
+        Kind::Linear,
+        Kind::Linear,
+        Kind::Inverse,
+        Kind::Inverse,
+        Kind::Quanto,
+        Kind::Call,
+        Kind::Put,
+    ];
+    let sizes = (n.mark(), weighted(0.5, n.contract_size()), weighted(0.6, n.fee()));
+    let extra = (n.quanto_multiplier(), n.mark());
+    (select(&KINDS[..]), 0..ASSETS, sizes, extra, 0..TABLES).prop_map(
+        |(kind, settle, (mark_price, contract_size, close_fee_rate), extra, tiers)| Instrument {
             instrument_id: named(0),
             kind,
             settle_asset: named(settle),
-            mark_price: mark,
-            contract_size: size,
+            mark_price,
+            contract_size,
             tier_table: Some(named(tiers)),
-            _base_asset: None,
-        }
-    })
+            close_fee_rate,
+            quanto_multiplier: (kind == Kind::Quanto).then_some(extra.0),
+            underlying_price: matches!(kind, Kind::Call | Kind::Put).then_some(extra.1),
+            _others: Others,
+        },
+    )
 }
 
 fn asset(n: Numbers) -> impl Strategy<Value = Asset> {
@@ -193,68 +216,7 @@ fn asset(n: Numbers) -> impl Strategy<Value = Asset> {
         asset_id: named(0),
         price,
         weight_table: Some(named(weights)),
-    })
-}
-
-fn conventions(n: Numbers) -> impl Strategy<Value = Conventions> {
-    let initial = select(&[Initial::Tier, Initial::Leverage, Initial::Larger][..]);
-    let compare = select(&[Compare::Lt, Compare::Le][..]);
-    let zero = select(&[ZeroRequirement::Compare, ZeroRequirement::Never][..]);
-    (initial, compare, zero, n.profit_weight(), n.level()).prop_map(
-        |(initial, compare, zero_requirement, profit_weight, level)| Conventions {
-            initial,
-            profit_weight,
-            compare,
-            level,
-            zero_requirement,
-        },
-    )
-}
-
-/// Floors that rise from 0, each with something.
-fn floors<S: Strategy>(n: Numbers, of_row: S) -> impl Strategy<Value = Vec<(f64, S::Value)>>
-where
-    S::Value: Clone,
-{
-    vec((n.floor(), of_row), 1..5).prop_map(|mut rows| {
-        rows[0].0 = 0.0;
-        rows.sort_by(|a, b| a.0.total_cmp(&b.0));
-        rows.dedup_by_key(|row| row.0);
-        rows
-    })
-}
-
-fn tiers(n: Numbers) -> impl Strategy<Value = Vec<Tier>> {
-    vec(floors(n, (n.rate(), n.rate())), TABLES).prop_map(|tables| {
-        let row = |(index, (floor, (maintenance_rate, initial_rate)))| Tier {
-            tier_table: named(index),
-            floor,
-            maintenance_rate,
-            initial_rate,
-            deduction: None,
-        };
-        let rows = |(index, rows): (usize, Vec<_>)| rows.into_iter().map(move |row| (index, row));
-        tables.into_iter().enumerate().flat_map(rows).map(row).collect()
-    })
-}
-
-fn weights(n: Numbers) -> impl Strategy<Value = Vec<Weight>> {
-    let debt = (n.liability_weight(), n.rate(), n.rate());
-    let of_row = (n.weight(), weighted(0.5, n.weight()), weighted(0.5, debt));
-    vec(floors(n, of_row), TABLES).prop_map(|tables| {
-        type Debt = (f64, f64, f64);
-        type Row = (usize, (f64, (f64, Option<f64>, Option<Debt>)));
-        let row = |(index, (floor, (maintenance_weight, initial_weight, debt))): Row| Weight {
-            weight_table: named(index),
-            floor: Some(floor),
-            maintenance_weight,
-            initial_weight,
-            liability_weight: debt.map(|debt| debt.0),
-            borrow_maintenance_rate: debt.map(|debt| debt.1),
-            borrow_initial_rate: debt.map(|debt| debt.2),
-        };
-        let rows = |(index, rows): (usize, Vec<_>)| rows.into_iter().map(move |row| (index, row));
-        tables.into_iter().enumerate().flat_map(rows).map(row).collect()
+        _others: Others,
     })
 }
 
@@ -307,8 +269,10 @@ fn terms<'a>(row: &Position, night: &'a Night) -> &'a Instrument {
 fn notional(row: &Position, instrument: &Instrument) -> f64 {
     let size = row.quantity.abs() * instrument.contract_size.unwrap_or(1.0);
     match instrument.kind {
-        Kind::Linear => size * instrument.mark_price,
         Kind::Inverse => size / instrument.mark_price,
+        Kind::Linear => size * instrument.mark_price,
+        Kind::Quanto => size * instrument.mark_price * instrument.quanto_multiplier.unwrap_or(1.0),
+        Kind::Call | Kind::Put => size * instrument.underlying_price.unwrap_or(0.0),
     }
 }
 

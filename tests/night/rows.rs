@@ -3,6 +3,7 @@
 //! `Night` holds what the frames hold, one struct a row, with the words of the frames; case
 //! files and random exchanges both become one. A column that no row gives is absent.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use margrave_core::rules::{Conventions, Rules};
 use margrave_core::tiers::TierRow;
 use margrave_core::weights::WeightRow;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// An id or the name of a table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -46,6 +48,21 @@ pub(crate) enum MarginMode {
 pub(crate) enum Kind {
     Linear,
     Inverse,
+    Quanto,
+    Call,
+    Put,
+}
+
+impl Kind {
+    fn of_core(self) -> market::Kind {
+        match self {
+            Self::Linear => market::Kind::Linear,
+            Self::Inverse => market::Kind::Inverse,
+            Self::Quanto => market::Kind::Quanto,
+            Self::Call => market::Kind::Call,
+            Self::Put => market::Kind::Put,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -83,8 +100,34 @@ pub(crate) struct Account {
     pub(crate) account_id: Option<Id>,
 }
 
+/// Columns by name that no figure is made of.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(try_from = "BTreeMap<String, IgnoredAny>")]
+pub(crate) struct Others;
+
+impl TryFrom<BTreeMap<String, IgnoredAny>> for Others {
+    type Error = String;
+
+    fn try_from(others: BTreeMap<String, IgnoredAny>) -> Result<Self, String> {
+        let mut unknown = others.keys().filter(|name| !UNUSED.contains(&name.as_str()));
+        unknown.next().map_or(Ok(Self), |name| Err(format!("{name} is no column")))
+    }
+}
+
+/// Columns of instruments and assets that enter no figure.
+const UNUSED: [&str; 9] = [
+    "base_asset",
+    "open_interest",
+    "underlying_id",
+    "strike",
+    "expiry",
+    "mark_iv",
+    "mark_time",
+    "is_stable",
+    "price_time",
+];
+
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Instrument {
     pub(crate) instrument_id: Id,
     pub(crate) kind: Kind,
@@ -92,16 +135,22 @@ pub(crate) struct Instrument {
     pub(crate) mark_price: f64,
     pub(crate) contract_size: Option<f64>,
     pub(crate) tier_table: Option<Id>,
-    #[serde(rename = "base_asset")]
-    pub(crate) _base_asset: Option<Id>,
+    pub(crate) close_fee_rate: Option<f64>,
+    pub(crate) quanto_multiplier: Option<f64>,
+    pub(crate) underlying_price: Option<f64>,
+    /// Columns that enter no figure.
+    #[serde(flatten)]
+    pub(crate) _others: Others,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Asset {
     pub(crate) asset_id: Id,
     pub(crate) price: f64,
     pub(crate) weight_table: Option<Id>,
+    /// Columns that enter no figure.
+    #[serde(flatten)]
+    pub(crate) _others: Others,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -160,13 +209,23 @@ impl Night {
     pub(crate) fn market(&self) -> Market {
         let rows = || self.instruments.iter();
         let size = rows().map(|row| row.contract_size.unwrap_or(1.0));
+        let given = |name, range, get: fn(&Instrument) -> Option<f64>| {
+            given_numbers(name, range, rows().map(get))
+        };
         let instruments = market::Instruments {
             instrument: ids(rows().map(|row| Some(&row.instrument_id))),
-            inverse: rows().map(|row| row.kind == Kind::Inverse).collect(),
+            kind: rows().map(|row| row.kind.of_core()).collect(),
             settle_asset: ids(rows().map(|row| Some(&row.settle_asset))),
             mark_price: numbers("mark_price", Range::Positive, rows().map(|row| row.mark_price)),
             contract_size: numbers("contract_size", Range::Positive, size),
             tier_table: given_ids(rows().map(|row| row.tier_table.as_ref())),
+            close_fee_rate: given("close_fee_rate", Range::Rate, |row| row.close_fee_rate),
+            quanto_multiplier: given("quanto_multiplier", Range::Positive, |row| {
+                row.quanto_multiplier
+            }),
+            underlying_price: given("underlying_price", Range::Positive, |row| {
+                row.underlying_price
+            }),
             others: Vec::new(),
         };
         let rows = || self.assets.iter();

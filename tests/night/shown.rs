@@ -1,6 +1,7 @@
 //! A sweep as rows of named figures, with the words and the order of the result frames.
 
 use margrave_core::book::Book;
+use margrave_core::conventions::Rung;
 use margrave_core::labels::Labels;
 use margrave_core::results::{MONEY, MarginColumns, RATIOS, applies};
 use margrave_core::rules::Rules;
@@ -53,7 +54,7 @@ const PRICE_KIND: [&str; 3] = ["root", "none", "breached"];
 
 /// One row per account, without what is carried.
 pub(crate) fn accounts(night: &Night, book: &Book, sweep: &Sweep) -> Frame {
-    let margins = margins(&sweep.accounts);
+    let margins = margins(&sweep.accounts, &night.conventions.ladder);
     let ids = (0..book.accounts()).map(|account| account_id(night, book, account));
     ids.zip(margins).map(|(id, margin)| [vec![named("account_id", id)], margin].concat()).collect()
 }
@@ -61,19 +62,20 @@ pub(crate) fn accounts(night: &Night, book: &Book, sweep: &Sweep) -> Frame {
 /// One row per bucket.
 pub(crate) fn buckets(night: &Night, book: &Book, sweep: &Sweep, rules: &Rules) -> Frame {
     let buckets = sweep.buckets(book, rules, 1);
-    let labels = Labels::build(book);
+    let labels = Labels::build(book, sweep.blocks(book), &sweep.marks);
     let names = buckets.account.iter().zip(&buckets.bucket).map(|(account, bucket)| {
         vec![
             named("account_id", account_id(night, book, *account as usize)),
             named("bucket_id", label(&labels, *bucket)),
         ]
     });
-    names.zip(margins(&buckets.margins)).map(|(names, margin)| [names, margin].concat()).collect()
+    let margins = margins(&buckets.margins, &night.conventions.ladder);
+    names.zip(margins).map(|(names, margin)| [names, margin].concat()).collect()
 }
 
 /// One row per position. Accounts that are indeterminate are not for this.
 pub(crate) fn positions(night: &Night, book: &Book, sweep: &Sweep, rules: &Rules) -> Frame {
-    let labels = Labels::build(book);
+    let labels = Labels::build(book, sweep.blocks(book), &sweep.marks);
     let price = |price: f64| if price > 0.0 { Figure::Number(price) } else { Figure::Null };
     let columns = sweep.positions(book, rules, 1);
     let row = |(row, given): (usize, &Position)| {
@@ -118,7 +120,7 @@ pub(crate) fn totals(sweep: &Sweep) -> Frame {
 }
 
 /// The columns that accounts and buckets share.
-fn margins(margins: &MarginColumns) -> Vec<Row> {
+fn margins(margins: &MarginColumns, ladder: &[Rung]) -> Vec<Row> {
     let shown = (0..MONEY.len() + RATIOS.len()).map(|column| margins.validity(applies(column)));
     let shown: Vec<Option<Vec<bool>>> = shown.collect();
     let row = |row: usize| {
@@ -132,7 +134,8 @@ fn margins(margins: &MarginColumns) -> Vec<Row> {
             figures.push(named(name, if is_shown { number } else { Figure::Null }));
         }
         figures.push(named("positions", Figure::Integer(margins.positions[row])));
-        figures.push(named("ladder", Figure::Null));
+        let rung = margins.ladder.get(row).and_then(|rung| ladder.get(*rung as usize));
+        figures.push(named("ladder", rung.map_or(Figure::Null, |r| Figure::Word(r.name.clone()))));
         figures
     };
     (0..margins.len()).map(row).collect()

@@ -1,14 +1,12 @@
-//! A small night swept by the core, and how far rounding reaches in it.
+//! A small night swept by the core.
 
 use margrave_core::block::Bucket;
 use margrave_core::book::Book;
 use margrave_core::keys::NONE;
 use margrave_core::labels::Labels;
-use margrave_core::market::Market;
-use margrave_core::marks::Marks;
 use margrave_core::positions::PositionColumns;
 use margrave_core::results::{MONEY, MarginColumns, RATIOS};
-use margrave_core::rules::Rules;
+use margrave_core::rules::{Conventions, Rules};
 use margrave_core::sweep::{Buckets, Sweep};
 
 use crate::rows::{Id, Night};
@@ -17,7 +15,6 @@ use crate::rows::{Id, Night};
 pub(crate) struct Swept {
     pub(crate) night: Night,
     pub(crate) book: Book,
-    pub(crate) market: Market,
     pub(crate) rules: Rules,
     pub(crate) sweep: Sweep,
     pub(crate) buckets: Buckets,
@@ -31,7 +28,7 @@ impl Swept {
         let sweep = Sweep::run(&book, &market, &rules, true, 1).expect("tables are all there");
         let buckets = sweep.buckets(&book, &rules, 1);
         let positions = position_rows(&sweep.positions(&book, &rules, 1));
-        Self { night: night.clone(), book, market, rules, sweep, buckets, positions }
+        Self { night: night.clone(), book, rules, sweep, buckets, positions }
     }
 
     /// The id of an account.
@@ -48,7 +45,7 @@ impl Swept {
 
     /// The bits of an account, of its buckets with their names, and of its positions, in order.
     pub(crate) fn bits_of(&self, account: &Id) -> Vec<Vec<u64>> {
-        let labels = Labels::build(&self.book);
+        let labels = Labels::build(&self.book, self.sweep.blocks(&self.book), &self.sweep.marks);
         let hash = |bucket: u32| {
             let label = labels.names.text(labels.codes[bucket as usize]);
             label.bytes().fold(0u64, |hash, byte| hash.wrapping_mul(257) + u64::from(byte))
@@ -72,14 +69,26 @@ impl Swept {
         bits
     }
 
-    /// What a bucket holds, by its number in the book.
+    /// What a bucket holds, by its number in the blocks that were swept.
     pub(crate) fn bucket(&self, number: u32) -> Bucket<'_> {
         let number = number as usize;
         let is_in = |first: usize, count: usize| (first..first + count).contains(&number);
-        let block = self.book.blocks.iter().find(|b| is_in(b.first_bucket, b.buckets()));
-        let block = block.expect("a bucket of the book");
+        let mut blocks = self.sweep.blocks(&self.book).iter();
+        let block = blocks.find(|b| is_in(b.first_bucket, b.buckets())).expect("a bucket");
         block.bucket(number - block.first_bucket)
     }
+}
+
+/// The night swept under other conventions.
+pub(crate) fn under(night: &Night, change: impl FnOnce(&mut Conventions)) -> Swept {
+    let mut night = night.clone();
+    change(&mut night.conventions);
+    Swept::new(&night)
+}
+
+/// A figure of every bucket.
+pub(crate) fn figures<'a>(swept: &'a Swept, name: &str) -> &'a [f64] {
+    &swept.buckets.margins.numbers[column(name)]
 }
 
 /// All figures of a row of accounts or buckets, as bits.
@@ -89,6 +98,7 @@ pub(crate) fn row_bits(margins: &MarginColumns, row: usize) -> Vec<u64> {
         u64::from(margins.status[row]),
         u64::from(margins.is_liquidatable[row]),
         margins.positions[row] as u64,
+        margins.ladder.get(row).map_or(u64::from(NONE), |rung| u64::from(*rung)),
     ];
     others.into_iter().chain(numbers).collect()
 }
@@ -145,22 +155,4 @@ pub(crate) fn position_bits(row: &PositionRow) -> Vec<u64> {
 pub(crate) fn column(name: &str) -> usize {
     let mut names = MONEY.iter().chain(&RATIOS);
     names.position(|known| *known == name).expect("a column of the contract")
-}
-
-/// Everything that enters a bucket's money, without signs: rounding is a small share of it.
-pub(crate) fn scale(bucket: &Bucket<'_>, marks: &Marks, rules: &Rules) -> f64 {
-    let mut scale = 0.0;
-    for (asset, amount) in bucket.asset.iter().zip(bucket.amount) {
-        let mark = &marks.assets[*asset as usize];
-        let weight = 1.0 + rules.weights.table(mark.weights).liability_weight;
-        scale += amount.abs() * mark.price * weight;
-    }
-    for row in 0..bucket.instrument.len() {
-        let mark = &marks.instruments[bucket.instrument[row] as usize];
-        let held = bucket.quantity[row].abs() * mark.value;
-        let cost = mark.cost(bucket.cost[row], bucket.inverse_cost[row]).abs();
-        let posted = bucket.isolated_margin.unwrap_or(0.0).abs();
-        scale += mark.settle_price * (held + cost + posted);
-    }
-    scale * (1.0 + rules.conventions.level)
 }

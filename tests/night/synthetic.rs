@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use margrave_core::book::{Balances, Book, BookInput, Positions};
 use margrave_core::columns::{Numbers, Range, Texts, Validity, Values};
+use margrave_core::conventions::{Conventions, Initial};
 use margrave_core::keys::Ids;
-use margrave_core::market::{self, Market};
-use margrave_core::rules::{Conventions, Initial, Rules};
+use margrave_core::market::{self, Kind, Market};
+use margrave_core::rules::Rules;
 use margrave_core::synthetic::{Exchange, exchange};
 use margrave_core::tiers::TierRow;
 use margrave_core::weights::WeightRow;
@@ -67,13 +68,18 @@ impl Inputs {
     /// The market of the exchange.
     pub(crate) fn market(&self) -> Market {
         let (rows, assets) = (&self.night.instruments, &self.night.assets);
+        let kind = |inverse: &bool| if *inverse { Kind::Inverse } else { Kind::Linear };
+        let fees = vec![0.0005; rows.mark_price.len()];
         let instruments = market::Instruments {
             instrument: texts(&rows.instrument_id),
-            inverse: rows.inverse.clone(),
+            kind: rows.inverse.iter().map(kind).collect(),
             settle_asset: codes(&rows.settle_asset, &assets.asset_id),
             mark_price: numbers("mark_price", Range::Positive, &rows.mark_price),
             contract_size: numbers("contract_size", Range::Positive, &rows.contract_size),
             tier_table: None,
+            close_fee_rate: Some(numbers("close_fee_rate", Range::Rate, &fees)),
+            quanto_multiplier: None,
+            underlying_price: None,
             others: Vec::new(),
         };
         let assets = market::Assets {
@@ -86,6 +92,11 @@ impl Inputs {
 
     /// The ruleset of the exchange.
     pub(crate) fn rules(&self) -> Rules {
+        self.rules_by(Conventions { initial: Initial::Larger, ..Conventions::default() })
+    }
+
+    /// The tables of the exchange under other conventions.
+    pub(crate) fn rules_by(&self, conventions: Conventions) -> Rules {
         let (tiers, weights) = (&self.night.tiers, &self.night.weights);
         let tier = |row: usize| TierRow {
             table: tiers.tier_table[row].clone(),
@@ -105,7 +116,6 @@ impl Inputs {
         };
         let tiers: Vec<TierRow> = (0..tiers.floor.len()).map(tier).collect();
         let weights: Vec<WeightRow> = (0..weights.floor.len()).map(weight).collect();
-        let conventions = Conventions { initial: Initial::Larger, ..Conventions::default() };
         Rules::try_new(conventions, &tiers, &weights).unwrap_or_else(|error| panic!("{error}"))
     }
 }

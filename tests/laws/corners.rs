@@ -1,0 +1,172 @@
+//! Corners that random nights seldom reach.
+
+use margrave_core::conventions::{Conventions, PriceBasis, Rung, TierEdge, TierMode};
+use margrave_core::positions::PriceKind;
+use margrave_core::rules::Rules;
+use margrave_core::sweep::Sweep;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use crate::cases;
+use crate::draws_rules::{KEYS, in_words};
+use crate::rows::{
+    Asset, Balance, Id, Instrument, Kind, MarginMode, Night, Others, Position, Tier, Weight,
+};
+use crate::swept::Swept;
+
+/// One account with rows of one instrument, each a quantity and an entry, and cash that counts
+/// in full, under tiers of floor and rate.
+fn night(
+    kind: Kind,
+    mark_price: f64,
+    rows: &[(f64, f64)],
+    cash: f64,
+    tiers: &[(f64, f64)],
+) -> Night {
+    let id = || Id::Text("X".to_owned());
+    let position = |(quantity, entry_price): &(f64, f64)| Position {
+        account_id: Some(id()),
+        instrument_id: Some(id()),
+        quantity: *quantity,
+        entry_price: *entry_price,
+        margin_mode: None,
+        isolated_margin: None,
+        leverage: None,
+        tier_table: None,
+        open_buy_quantity: None,
+        open_sell_quantity: None,
+    };
+    let tier = |(floor, rate): &(f64, f64)| Tier {
+        tier_table: id(),
+        floor: *floor,
+        maintenance_rate: *rate,
+        initial_rate: *rate,
+        deduction: None,
+    };
+    Night {
+        positions: rows.iter().map(position).collect(),
+        balances: vec![Balance { account_id: Some(id()), asset_id: Some(id()), amount: cash }],
+        instruments: vec![Instrument {
+            instrument_id: id(),
+            kind,
+            settle_asset: id(),
+            mark_price,
+            contract_size: None,
+            tier_table: None,
+            close_fee_rate: None,
+            quanto_multiplier: None,
+            underlying_price: None,
+            _others: Others,
+        }],
+        assets: vec![Asset { asset_id: id(), price: 1.0, weight_table: None, _others: Others }],
+        tiers: tiers.iter().map(tier).collect(),
+        weights: vec![Weight {
+            weight_table: id(),
+            floor: None,
+            maintenance_weight: 1.0,
+            initial_weight: None,
+            liability_weight: None,
+            borrow_maintenance_rate: None,
+            borrow_initial_rate: None,
+        }],
+        ..Night::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn a_step_at_the_mark_is_the_mark_itself(quantity in select(&[0.5, 1.0, 4.0][..]), mark in 0.1..1e5) {
+        // At the floor 0 is required, and just past it all of a notional that is not there.
+        let floor = quantity * (1.0 / mark);
+        let mut night =
+            night(Kind::Inverse, mark, &[(quantity, mark)], floor / 2.0, &[(0.0, 0.0), (floor, 1.0)]);
+        night.conventions = Conventions {
+            tier_mode: TierMode::Slab,
+            tier_edge: TierEdge::Lower,
+            ..Conventions::default()
+        };
+        let row = Swept::new(&night).positions[0];
+        prop_assert_eq!(row.kind, PriceKind::Root as u8);
+        prop_assert_eq!(row.liquidation_price.to_bits(), mark.to_bits());
+    }
+}
+
+#[test]
+fn rows_that_cost_nothing_together_gain_from_a_price_of_0_on() {
+    // 2 at 8 and -1 at 16: the profit is P, of which half counts: P / 2 - 3.5 = P / 16 at 8.
+    let rows = [(2.0, 8.0), (-1.0, 16.0)];
+    let mut night = night(Kind::Linear, 16.0, &rows, -3.5, &[(0.0, 0.0625)]);
+    night.conventions.profit_weight = 0.5;
+    for row in Swept::new(&night).positions {
+        assert_eq!((row.kind, row.liquidation_price), (PriceKind::Root as u8, 8.0));
+    }
+}
+
+#[test]
+fn an_isolated_bucket_needs_no_weights_under_any_word() {
+    for turn in 0..6 {
+        let mut night = night(Kind::Linear, 16.0, &[(2.0, 8.0)], 0.0, &[(0.0, 0.0625)]);
+        night.conventions = in_words(std::array::from_fn(|key| {
+            let words = KEYS[key].1;
+            words[(turn / (1 + key % 2)) % words.len()]
+        }));
+        night.balances.clear();
+        night.weights.clear();
+        night.positions[0].margin_mode = Some(MarginMode::Isolated);
+        night.positions[0].isolated_margin = Some(1.0);
+        let swept = Swept::new(&night);
+        assert_eq!(swept.sweep.accounts.numbers[0], [1.0 + 16.0]);
+        let entry = night.conventions.price_basis == PriceBasis::Entry;
+        let required = if entry { 1.0 } else { 2.0 };
+        assert_eq!(swept.positions[0].maintenance_margin, required);
+    }
+}
+
+#[test]
+fn an_isolated_debt_needs_the_weights_of_its_asset_under_any_word() {
+    for word in ["beside", "settle_asset"] {
+        let mut night = night(Kind::Linear, 16.0, &[(2.0, 8.0)], 0.0, &[(0.0, 0.0625)]);
+        night.conventions.set("profit_and_loss", word).expect("a word of the contract");
+        night.balances.clear();
+        night.weights.clear();
+        night.positions[0].margin_mode = Some(MarginMode::Isolated);
+        night.positions[0].isolated_margin = Some(-1.0);
+        let (book, market, rules) = (night.book(1), night.market(), night.rules());
+        let refused = Sweep::run(&book, &market, &rules, false, 1).err().expect("no weights");
+        assert!(refused.to_string().starts_with("weights.weight_table"), "{word}: {refused}");
+    }
+}
+
+#[test]
+fn numbers_of_a_ruleset_have_their_bounds() {
+    let mistakes = |change: fn(&mut Conventions)| {
+        let mut conventions = Conventions::default();
+        change(&mut conventions);
+        Rules::try_new(conventions, &[], &[]).err().map(|error| error.to_string())
+    };
+    assert_eq!(mistakes(|c| (c.profit_weight, c.level) = (0.0, 0.0)), None);
+    assert_eq!(mistakes(|c| (c.profit_weight, c.level) = (1.0, 100.0)), None);
+    let both = mistakes(|c| (c.profit_weight, c.level) = (1.0f64.next_up(), 100.0f64.next_up()));
+    let both = both.expect("both are too large");
+    assert!(
+        both.starts_with("collateral.profit_weight") && both.contains("\ntrigger.level"),
+        "{both}"
+    );
+    assert!(mistakes(|c| c.level = f64::NAN).is_some());
+    assert!(mistakes(|c| c.profit_weight = -1e-9).is_some());
+    for (below, is_wrong) in [
+        (&[2.0, 1.0][..], false),
+        (&[1e18], false),
+        (&[2.0, 2.0], true),
+        (&[1.0, 2.0], true),
+        (&[1.0, 0.0], true),
+        (&[f64::NAN], true),
+    ] {
+        let rung = |below: &f64| Rung { name: below.to_string(), margin_level_below: *below };
+        let ladder = below.iter().map(rung).collect();
+        let conventions = Conventions { ladder, ..Conventions::default() };
+        assert_eq!(Rules::try_new(conventions, &[], &[]).is_err(), is_wrong, "{below:?}");
+    }
+}
