@@ -6,6 +6,8 @@ be held) make a `Sweep`: one row per account.
 """
 
 from margrave.book import Book, sweep
+from margrave.ccxt import tiers_from_ccxt
+from margrave.comparison import Comparison
 from margrave.engine import version as _version
 from margrave.errors import (
     DataError,
@@ -23,6 +25,7 @@ from margrave.sweep import Sweep
 
 __all__ = [
     "Book",
+    "Comparison",
     "DataError",
     "Exchange",
     "InternalError",
@@ -36,6 +39,7 @@ __all__ = [
     "UnknownInstrument",
     "generate",
     "sweep",
+    "tiers_from_ccxt",
 ]
 
 __version__ = _version()

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import polars as pl
 
-from margrave import engine
-from margrave.errors import MargraveError, SchemaError
+from margrave import engine, notebook
+from margrave.comparison import Comparison, require_carriable
+from margrave.errors import MargraveError, RulesError, SchemaError
 from margrave.faults import merged, null_rejects, raise_faults, rejects
 from margrave.files import is_path
-from margrave.frames import Frame, check, pick, read, require_unique
+from margrave.frames import Frame, check, pick, read, require_unique, shown
 from margrave.ids import common_kind, id_column, in_type, meet, type_of_all
 from margrave.market import Market
 from margrave.rules import Rules
@@ -108,6 +109,7 @@ class Book:
             for frame, ids in zip(frames, meet(account_ids, is_account=True), strict=True)
         }
         self._raw = {frame.name: frame.raw for frame in frames}
+        self._inexact = self._positions.inexact | self._balances.inexact
 
     def sweep(self, market: Market, rules: Rules, *, threads: int | None = None) -> Sweep:
         """Return the margin of every account of this book at the marks of `market`.
@@ -172,8 +174,43 @@ class Book:
             rejects=merged(self._rejects, found),
             about=about,
             inputs=_in_order(inputs),
+            inexact=self._inexact | market.inexact,
             threads=threads,
         )
+
+    def compare(
+        self, market: Market, rules_a: Rules, rules_b: Rules, *, threads: int | None = None
+    ) -> Comparison:
+        """Return status, buffer and requirement of every account under two rulesets.
+
+        Args:
+            market: As in `sweep`.
+            rules_a: What must be held now.
+            rules_b: What must be held instead; changes are its figures minus those of `rules_a`.
+            threads: As in `sweep`.
+
+        Returns:
+            A `Comparison`: `accounts`, a row for each, and `transitions`, a row for each pair
+            of statuses. In quarantine, what either sweep sets aside is in its `rejects`.
+
+        Raises:
+            RulesError: The rulesets have different valuation assets: a change of money would
+                mean nothing.
+            SchemaError: A carried column is named like a column of the comparison.
+            MargraveError: As `sweep` does.
+        """
+        for name, rules in (("rules_a", rules_a), ("rules_b", rules_b)):
+            if not isinstance(rules, Rules):
+                raise MargraveError(f"{name}: {type(rules).__name__} is no Rules")
+        units = [rules.valuation_asset for rules in (rules_a, rules_b)]
+        if units[0] != units[1]:
+            raise RulesError(
+                f"buckets.valuation_asset: {shown(units[0])} in rules_a, {shown(units[1])} in "
+                "rules_b; money in different assets has no difference"
+            )
+        require_carriable([] if self._accounts is None else self._accounts.raw.columns)
+        a, b = (self.sweep(market, rules, threads=threads) for rules in (rules_a, rules_b))
+        return Comparison(a, b, (rules_a.id, rules_b.id))
 
     def _require_same_ids(self, market: Market) -> None:
         pairs = (
@@ -232,6 +269,23 @@ class Book:
     def counts(self) -> dict[str, int]:
         """Return the number of input rows of positions and balances."""
         return {name: self._raw[name].height for name in ("positions", "balances")}
+
+    def rows_of(self, accounts: pl.Series) -> dict[str, int]:
+        """Return the number of input rows of these accounts by frame, given by their ids."""
+        wanted = set(accounts)
+        if not wanted:
+            return dict.fromkeys(self._raw, 0)
+        ids = {n: in_type(raw["account_id"], self._account_type) for n, raw in self._raw.items()}
+        return {name: sum(one in wanted for one in values) for name, values in ids.items()}
+
+    def rows_without_account(self) -> dict[str, int]:
+        """Return the number of input rows whose account id is null, by frame."""
+        return {name: raw["account_id"].null_count() for name, raw in self._raw.items()}
+
+    def _repr_html_(self) -> str:
+        rows = {name: raw.height for name, raw in self._raw.items() if name != "accounts"}
+        facts = {"accounts": self._core.accounts, **rows, "rejects": self._rejects.height}
+        return notebook.table("Book", facts)
 
     def __repr__(self) -> str:
         rows = self.counts()

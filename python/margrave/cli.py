@@ -16,8 +16,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from margrave import exits, night
+from margrave import exits, night, rules_cli
 from margrave.exits import DONE, REJECTS, USAGE
+from margrave.options import (
+    Debug,
+    Json,
+    MaxRejects,
+    Night,
+    Out,
+    Overwrite,
+    Quiet,
+    Ruleset,
+    Seed,
+    Threads,
+    Tiers,
+    Weights,
+    session_of,
+)
 from margrave.terminal import Session
 
 if TYPE_CHECKING:
@@ -29,19 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["main", "run"]
 
 _TABLES = ("accounts", "buckets", "positions", "totals", "rejects")
-
-_Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write, whole or not.")]
-_Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what Margrave wrote to --out before.")
-]
-_Seed = Annotated[int, typer.Option("--seed", metavar="S", min=0, help="Which exchange.")]
-_Json = Annotated[
-    bool, typer.Option("--json", help="Print manifest, totals and exit code as one JSON object.")
-]
-_Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but what went wrong.")]
-_Debug = Annotated[
-    bool, typer.Option("--debug", help="Show the traceback of an error (or set MARGRAVE_DEBUG=1).")
-]
 
 _ENVIRONMENT = """\b
 Environment:
@@ -57,8 +59,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-rules_app = typer.Typer(help="The rulesets that come with Margrave.", no_args_is_help=True)
-app.add_typer(rules_app, name="rules")
+app.add_typer(rules_cli.app, name="rules")
 
 
 def main() -> NoReturn:
@@ -121,20 +122,20 @@ def demo(
     accounts: Annotated[
         int, typer.Option("--accounts", metavar="N", min=1, help="How many accounts.")
     ] = 100_000,
-    seed: _Seed = 7,
+    seed: Seed = 7,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Keep the tables here; written whole or not."),
     ] = None,
-    overwrite: _Overwrite = False,
-    quiet: _Quiet = False,
-    debug: _Debug = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> int:
     """Generate an exchange, sweep it, print what was found.
 
     Shows what a risk officer asks first: accounts by status, what is at risk, the worst.
     """
-    session = _session(context, quiet, debug)
+    session = session_of(context, quiet, debug)
     import margrave as mg
     from margrave.publish import Publication
 
@@ -166,17 +167,17 @@ def generate(
     accounts: Annotated[
         int, typer.Option("--accounts", metavar="N", min=1, help="How many accounts.")
     ],
-    out: _Out,
-    seed: _Seed = 7,
-    overwrite: _Overwrite = False,
-    quiet: _Quiet = False,
-    debug: _Debug = False,
+    out: Out,
+    seed: Seed = 7,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> int:
     """Write a synthetic night that sweep can read.
 
     Frames as NIGHT has them, and a ruleset beside them: the same files for the same N and S.
     """
-    session = _session(context, quiet, debug)
+    session = session_of(context, quiet, debug)
     import margrave as mg
     from margrave.publish import Publication
 
@@ -200,49 +201,28 @@ def generate(
 @app.command(epilog=exits.MEANINGS)
 def sweep(
     context: typer.Context,
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            metavar="NIGHT",
-            help="Folder with positions, balances, instruments, assets and, if you like, "
-            "accounts: each a .parquet or .csv file or a folder of them.",
-        ),
-    ],
-    out: _Out,
-    rules: Annotated[
-        str | None,
-        typer.Option(
-            metavar="R", help="A preset's id or a ruleset file. [default: NIGHT/rules.toml]"
-        ),
-    ] = None,
-    tiers: Annotated[
-        Path | None, typer.Option(metavar="F", help="Tier tables instead of the ruleset's.")
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(metavar="F", help="Weight tables instead of the ruleset's.")
-    ] = None,
-    overwrite: _Overwrite = False,
-    max_rejects: Annotated[
-        int,
-        typer.Option(metavar="N", min=0, help="Rejects, or indeterminate accounts, to accept."),
-    ] = 0,
+    folder: Night,
+    out: Out,
+    rules: Ruleset = None,
+    tiers: Tiers = None,
+    weights: Weights = None,
+    overwrite: Overwrite = False,
+    max_rejects: MaxRejects = 0,
     on_error: Annotated[
         Literal["quarantine", "raise"],
         typer.Option(help="Set bad rows aside with their accounts, or refuse the night."),
     ] = "quarantine",
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Threads to use. [default: all cores]")
-    ] = None,
-    as_json: _Json = False,
-    quiet: _Quiet = False,
-    debug: _Debug = False,
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> int:
     """Compute the margin of every account of a night.
 
     Written to --out are accounts, buckets, positions, totals and rejects (.parquet) and
     manifest.json.
     """
-    session = _session(context, quiet, debug)
+    session = session_of(context, quiet, debug)
     import margrave as mg
     from margrave.publish import Publication
 
@@ -267,37 +247,57 @@ def sweep(
     )
 
 
-@rules_app.command("list")
-def list_rules(context: typer.Context) -> int:
-    """Print the id and the title of every preset."""
-    import margrave as mg
-
-    ids = mg.Rules.presets()
-    width = max(map(len, ids), default=0)
-    for preset in ids:
-        context.obj.answer(f"{preset:{width}}  {mg.Rules.preset(preset).title}")
-    return DONE
-
-
-@rules_app.command("show")
-def show_rules(
+@app.command(epilog=exits.MEANINGS)
+def check(
     context: typer.Context,
-    preset: Annotated[str, typer.Argument(metavar="ID", help="A preset's id.")],
+    folder: Night,
+    rules: Ruleset = None,
+    tiers: Tiers = None,
+    weights: Weights = None,
+    max_rejects: MaxRejects = 0,
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> int:
-    """Print the file of a preset: copy it, change it, name it with --rules."""
-    from importlib import resources
+    """Say what is wrong with a night, by rule; write nothing.
 
-    night.check_preset(preset, "ID")
-    file = resources.files("margrave").joinpath("presets", f"{preset}.toml")
-    context.obj.answer(file.read_text(encoding="utf-8").rstrip("\n"))
-    return DONE
+    Shows how many values break each rule, and the first of them. Goes past the first
+    refusal: the ruleset, the book and the market are each looked at. Ends with the exit code
+    that sweep would end with.
+    """
+    session = session_of(context, quiet, debug)
+    from margrave import checks
+
+    files = night.find(folder)
+    with session.step("check", f"checking {folder}"), night.reading():
+        found = checks.examine(folder, files, rules, tiers=tiers, weights=weights, threads=threads)
+    result, ruleset = found.swept, found.ruleset
+    if result is None or ruleset is None:
+        return _refuse(session, found.refusals)
+    broken = checks.faults(result.rejects)
+    totals = result.totals.row(0, named=True)
+    gates = exits.failed_gates(result.rejects.height, totals["indeterminate_accounts"], max_rejects)
+    code = REJECTS if gates else DONE
+    session.say(checks.text(result, ruleset, broken))
+    for gate in gates:
+        session.complain(exits.gate_text(gate))
+    if as_json:
+        facts = {"faults": broken, "totals": totals, "gates": gates, "exit_code": code}
+        session.answer(json.dumps({**result.manifest, **facts}, indent=2, allow_nan=False))
+    return code
 
 
-def _session(context: typer.Context, quiet: bool, debug: bool) -> Session:
-    session: Session = context.obj
-    session.quiet = quiet
-    session.debug = session.debug or debug
-    return session
+def _refuse(session: Session, refusals: Sequence[Exception]) -> int:
+    """Say why a night is refused, and return the exit code that a sweep would end with."""
+    codes = []
+    for fault in refusals:
+        if session.debug:
+            session.complain("".join(traceback.format_exception(fault)))
+        message, code = exits.explain(fault, debug=session.debug, signal=session.signal)
+        session.complain(message)
+        codes.append(code)
+    return codes[0]
 
 
 def _hand_over(
@@ -315,9 +315,9 @@ def _hand_over(
     with session.step("tables", "making the tables"):
         tables = {name: getattr(result, name) for name in _TABLES}
     totals = tables["totals"].row(0, named=True)
-    gates = _failed_gates(tables["rejects"].height, totals["indeterminate_accounts"], limit)
+    gates = exits.failed_gates(tables["rejects"].height, totals["indeterminate_accounts"], limit)
     code = REJECTS if gates else DONE
-    found = "" if session.quiet else _found(tables, ruleset, worst, held)
+    found = "" if session.quiet else _found(tables, result.accounting, ruleset, worst, held)
     facts = ""
     if publication is not None or as_json:
         with session.step("digest", "digesting input and result"):
@@ -331,11 +331,7 @@ def _hand_over(
         session.say(f"Written to {publication.name}: {', '.join(tables)}, manifest.json")
     session.say("Seconds: " + ", ".join(f"{n} {s:.2f}" for n, s in session.seconds.items()))
     for gate in gates:
-        session.complain(
-            f"exit code {code}: {gate['rejects']:,} rejected values, "
-            f"{gate['indeterminate_accounts']:,} indeterminate accounts; "
-            f"--max-rejects {gate['limit']:,} allows no more of either"
-        )
+        session.complain(exits.gate_text(gate))
     if as_json:
         session.answer(facts)
     return code
@@ -352,27 +348,22 @@ def _publish(
         publication.commit()
 
 
-def _found(tables: Mapping[str, pl.DataFrame], ruleset: mg.Rules, worst: int, held: int) -> str:
+def _found(
+    tables: Mapping[str, pl.DataFrame],
+    accounting: Mapping[str, Any],
+    ruleset: mg.Rules,
+    worst: int,
+    held: int,
+) -> str:
     from margrave import report
 
     accounts, positions = tables["accounts"], tables["positions"]
     unit = ruleset.valuation_asset
-    return (
+    parts = [
         f"Ruleset {ruleset.id} ({ruleset.hash[:12]}): {accounts.height:,} accounts, "
-        f"{positions.height:,} positions\n\n"
-        f"{report.summary(accounts, tables['totals'], tables['rejects'], unit=unit)}\n\n"
-        f"{report.worst(accounts, positions, unit=unit, count=worst, held=held)}\n"
-    )
-
-
-def _failed_gates(rejects: int, indeterminate: int, limit: int) -> list[dict[str, Any]]:
-    if max(rejects, indeterminate) <= limit:
-        return []
-    return [
-        {
-            "gate": "max_rejects",
-            "rejects": rejects,
-            "indeterminate_accounts": indeterminate,
-            "limit": limit,
-        }
+        f"{positions.height:,} positions",
+        report.summary(accounts, tables["totals"], tables["rejects"], unit=unit),
+        report.accounting(accounting),
+        report.worst(accounts, positions, unit=unit, count=worst, held=held),
     ]
+    return "\n\n".join(part for part in parts if part) + "\n"

@@ -8,13 +8,22 @@ process with it. An exception that nobody caught would end Python with 1, which 
 from __future__ import annotations
 
 import platform
-from typing import Final
+from typing import Any, Final
 
 import typer
 
 from margrave import errors, night
 
-__all__ = ["DONE", "INTERNAL", "MEANINGS", "REJECTS", "USAGE", "explain"]
+__all__ = [
+    "DONE",
+    "INTERNAL",
+    "MEANINGS",
+    "REJECTS",
+    "USAGE",
+    "explain",
+    "failed_gates",
+    "gate_text",
+]
 
 DONE: Final = 0
 REJECTS: Final = 1
@@ -44,6 +53,35 @@ _INPUT_FAULTS = (
     night.MissingError,
     night.UnreadableError,
 )
+
+
+def failed_gates(rejects: int, indeterminate: int, limit: int) -> list[dict[str, Any]]:
+    """Return the gates that a sweep does not pass, as the manifest states them.
+
+    Args:
+        rejects: How many values were rejected.
+        indeterminate: How many accounts are indeterminate.
+        limit: How many of each, alone, are accepted (`--max-rejects`).
+    """
+    if max(rejects, indeterminate) <= limit:
+        return []
+    return [
+        {
+            "gate": "max_rejects",
+            "rejects": rejects,
+            "indeterminate_accounts": indeterminate,
+            "limit": limit,
+        }
+    ]
+
+
+def gate_text(gate: dict[str, Any]) -> str:
+    """Return what to tell people about a gate that was not passed."""
+    return (
+        f"exit code {REJECTS}: {gate['rejects']:,} rejected values, "
+        f"{gate['indeterminate_accounts']:,} indeterminate accounts; "
+        f"--max-rejects {gate['limit']:,} allows no more of either"
+    )
 
 
 def explain(fault: BaseException, *, debug: bool, signal: int) -> tuple[str, int]:

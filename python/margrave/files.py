@@ -71,7 +71,7 @@ def _read_csv(name: str, path: Path) -> pl.DataFrame:
         raise ValueError(f"the column {twice[0][:80]!r} is there more than once")
     if name == "accounts":
         return pl.read_csv(path, infer_schema=False, glob=False)
-    texts = {c.name: pl.String for c in FRAMES[name] if c.kind != "free" and c.name in header}
+    texts = {c.name: pl.String for c in FRAMES[name] if c.name in header}
     return pl.read_csv(path, schema_overrides=texts, infer_schema_length=None, glob=False)
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from margrave.errors import SchemaError
+from margrave import engine
+from margrave.digits import lost
+from margrave.errors import DataError, SchemaError
 from margrave.files import is_csv, is_path, read_files
 from margrave.schema import FRAMES, MISNOMERS, Column
 
@@ -41,13 +44,15 @@ class Frame:
     """One input frame: `raw` as it came, `known` in the engine's types.
 
     `known` has no id columns: those are settled over several frames by `ids`. Optional
-    columns that say nothing (all null, all default) are left out of it.
+    columns that say nothing (all null, all default) are left out of it. `inexact` counts
+    the values that lose digits as f64, by frame and column (`positions.quantity`).
     """
 
     name: str
     raw: pl.DataFrame
     known: pl.DataFrame
     is_csv: bool
+    inexact: dict[str, int] = field(default_factory=dict)
 
     def with_ids(self, **ids: pl.Series) -> pl.DataFrame:
         """Return `known` with id columns of these names after it, each in one chunk.
@@ -83,9 +88,7 @@ def read(name: str, source: object) -> pl.DataFrame:
             "DuckDB frame, a LazyFrame, or the path of a .parquet or .csv file"
         )
     try:
-        raw = (
-            source.collect() if isinstance(source, pl.LazyFrame) else pl.DataFrame(_Stream(source))
-        )
+        raw = source.collect() if isinstance(source, pl.LazyFrame) else engine.read_stream(source)
     except (Exception, pl.exceptions.PanicException) as error:
         what = "LazyFrame cannot be collected" if lazy else "Arrow stream cannot be read"
         raise SchemaError(f"{name}: its {what}: {error}") from error
@@ -101,16 +104,6 @@ def _owned(frame: pl.DataFrame) -> pl.DataFrame:
     numbers = {n: c for n, c in columns.items() if c.dtype.is_integer() or c.dtype.is_float()}
     copies = {name: c.zip_with(c.is_not_null(), c) for name, c in numbers.items()}
     return pl.DataFrame(columns | copies)
-
-
-class _Stream:
-    """A source by its Arrow stream alone, so that Polars takes every producer the same way."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any:
-        return self._source.__arrow_c_stream__()
 
 
 def pick(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
@@ -137,20 +130,37 @@ def check(name: str, source: object, *, only: frozenset[str] | None = None) -> F
         SchemaError: A required column is missing or has the wrong type, an unknown column
             is a near miss of a known name, or a word is outside its list.
     """
-    raw, from_csv = read(name, source), is_csv(source)
+    raw, from_csv = _with_integer_ids(name, read(name, source)), is_csv(source)
     columns = [c for c in FRAMES[name] if only is None or c.name in only]
     _require(name, raw, columns)
     known: list[pl.Series] = []
+    inexact: dict[str, int] = {}
     for column in columns:
-        if column.kind in ("id", "free") or column.name not in raw.columns:
+        if column.kind == "id" or column.name not in raw.columns:
             continue
         series = raw[column.name]
-        if from_csv and column.kind in ("number", "flag", "word"):
+        if from_csv and column.kind in ("number", "flag", "word", "time"):
             series = _parsed(name, column, series)
+        if column.kind == "time":
+            _check_times(name, column, series)
+            continue
         typed = _typed(name, column, series)
         if typed is not None:
             known.append(typed)
-    return Frame(name, raw, pl.DataFrame(known), from_csv)
+        if column.kind == "number" and (count := lost(raw[column.name])):
+            inexact[f"{name}.{column.name}"] = count
+    return Frame(name, raw, pl.DataFrame(known), from_csv, inexact)
+
+
+def _with_integer_ids(name: str, raw: pl.DataFrame) -> pl.DataFrame:
+    """Return the frame with ids of Decimals without decimals, as DuckDB has HUGEINT, as Int128."""
+    whole = {
+        c.name: raw[c.name].cast(pl.Int128)
+        for c in FRAMES[name]
+        if c.kind == "id" and c.name in raw.columns
+        if isinstance(dtype := raw.schema[c.name], pl.Decimal) and dtype.scale == 0
+    }
+    return pl.DataFrame({c.name: c for c in raw} | whole) if whole else raw
 
 
 def _require(name: str, raw: pl.DataFrame, columns: Sequence[Column]) -> None:
@@ -210,7 +220,7 @@ def _parsed(name: str, column: Column, texts: pl.Series) -> pl.Series:
     if texts.dtype != pl.String:
         return texts
     texts = texts.set(texts == "", None)
-    if column.kind == "word":
+    if column.kind in ("word", "time"):
         return texts
     if column.kind == "number":
         values, wanted = texts.cast(pl.Float64, strict=False), "numbers"
@@ -253,6 +263,41 @@ def _typed(name: str, column: Column, series: pl.Series) -> pl.Series | None:
     else:
         raise _mistyped(name, column, series, "Boolean")
     return values if column.required else _filled(column, values)
+
+
+def _check_times(name: str, column: Column, series: pl.Series) -> None:
+    """Refuse what is no time. Times enter no figure, so they are looked at and left.
+
+    Raises:
+        SchemaError: The type is neither Date nor Datetime nor text.
+        DataError: A text is no ISO date or time.
+    """
+    says_nothing = series.null_count() == len(series)  # then it has any type
+    if says_nothing or isinstance(series.dtype, (pl.Date, pl.Datetime)):
+        return
+    if not isinstance(series.dtype, (pl.String, pl.Enum, pl.Categorical)):
+        raise _mistyped(name, column, series, "Date, Datetime or ISO text")
+    known: dict[str, bool] = {}
+    bad = [
+        row
+        for row, text in enumerate(series.cast(pl.String).to_list())
+        if text is not None and not known.setdefault(text, _is_time(text))
+    ]
+    if bad:
+        rows = ", ".join(str(row) for row in bad[:ROWS_SHOWN])
+        raise DataError(
+            f"{name}.{column.name}: {len(bad)} values are no ISO date or time "
+            f"(first: {shown(series[bad[0]])}; rows {rows}); write 2026-12-25 or "
+            "2026-12-25T08:00:00Z"
+        )
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _filled(column: Column, values: pl.Series) -> pl.Series | None:

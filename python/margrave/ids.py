@@ -7,6 +7,8 @@ never meet text. A CSV has no types: its ids take the kind that the others have.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 from typing import Literal
 
 import polars as pl
@@ -91,18 +93,36 @@ def _words(column: IdColumn) -> str:
 
 def _is_canonical(texts: pl.Series) -> bool:
     """Whether every text is an integer written without needless characters that fits Int64."""
-    return bool(_canonical(texts.drop_nulls()).all())
+    return not _strange(texts, pl.Int64()).any()
 
 
-def _canonical(texts: pl.Series) -> pl.Series:
-    return texts.cast(pl.Int64, strict=False).cast(pl.String).eq_missing(texts)
+def _integers(column: IdColumn, columns: list[IdColumn]) -> pl.Series | None:
+    """Return the ids of a column as integers: of Int64, or of a type that another column has.
+
+    None where it holds texts and not all of them write such an integer.
+    """
+    if column.kind == "integer":
+        return column.values
+    for dtype in _integer_types(columns):
+        if not _strange(column.values, dtype).any():
+            return column.values.cast(dtype)
+    return None
+
+
+def _integer_types(columns: list[IdColumn]) -> list[pl.DataType]:
+    return [pl.Int64(), *(c.values.dtype for c in columns if c.kind == "integer")]
+
+
+def _strange(texts: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Return which texts are no integers of this type, written without needless characters."""
+    return texts.cast(dtype, strict=False).cast(pl.String).ne_missing(texts)
 
 
 def meet(columns: list[IdColumn], *, is_account: bool) -> list[pl.Series]:
     """Return the columns in one type in which they can be compared by value.
 
     That is Int64 for integers that fit it, or text. Account ids of UInt64 beyond it are
-    carried by their 64 bits.
+    carried by their 64 bits. The ids of a CSV are integers where the others are.
 
     Raises:
         SchemaError: Integers and text are mixed; or an account id in a CSV is no integer
@@ -115,14 +135,12 @@ def meet(columns: list[IdColumn], *, is_account: bool) -> list[pl.Series]:
         return [c.values if c.kind else _nothing(c, pl.String()) for c in columns]
     parsed = []
     for column in columns:
-        if column.kind == "text":  # of a CSV
-            if not _is_canonical(column.values):
-                if not is_account:  # such an id is simply not found
-                    return [_as_text(column) for column in columns]
-                raise _not_canonical(column)
-            parsed.append(column.values.cast(pl.Int64))
-        else:
-            parsed.append(column.values if column.kind else _nothing(column, pl.Int64()))
+        integers = _integers(column, columns) if column.kind else _nothing(column, pl.Int64())
+        if integers is None:  # a CSV's
+            if is_account:
+                raise _no_integer(column, columns)
+            return [_as_text(column) for column in columns]  # such an id is simply not found
+        parsed.append(integers)
     return _as_integers(parsed, is_account=is_account)
 
 
@@ -135,8 +153,10 @@ def _as_text(column: IdColumn) -> pl.Series:
     return column.values.cast(pl.String) if column.kind else _nothing(column, pl.String())
 
 
-def _not_canonical(column: IdColumn) -> SchemaError:
-    row = int((~_canonical(column.values)).arg_true()[0])
+def _no_integer(column: IdColumn, columns: list[IdColumn]) -> SchemaError:
+    masks = [_strange(column.values, dtype) for dtype in _integer_types(columns)]
+    in_all = reduce(and_, masks)  # none, where each text is of some type, but all are of none
+    row = int((in_all if in_all.any() else masks[0]).arg_true()[0])
     return SchemaError(
         f"{column.label}: {shown(column.values[row])} in row {row} is no integer as the ids of the "
         "other frames are; write plain integers, or give those frames text ids"
@@ -169,11 +189,10 @@ def type_of_all(columns: list[IdColumn]) -> pl.DataType:
     fitting = [t for t in types if _kind_of(t) and kind in (None, _kind_of(t))]
     filled = [column for column in columns if column.kind is not None]
     if kind == "integer":
-        texts = [column.values for column in filled if column.kind == "text"]
-        if not all(_is_canonical(values) for values in texts):
+        integers = [v for column in filled if (v := _integers(column, filled)) is not None]
+        if len(integers) < len(filled):
             return pl.String()
-        integers = [column.values for column in filled if column.kind == "integer"]
-        low, high = bounds([*integers, *(values.cast(pl.Int64) for values in texts)])
+        low, high = bounds(integers)
         held = (t for t in (*fitting[:1], pl.Int64()) if _holds(t, low, high))
         return next(held, pl.String())
     if not fitting:

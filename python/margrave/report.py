@@ -1,4 +1,4 @@
-"""What a night says, in plain text: the key words are `summary` and `worst`.
+"""What a night says, in plain text: the key words are `summary`, `accounting` and `worst`.
 
 Knows the frames of a result and nothing else of Margrave. Ids are hostile strings: they
 are shown escaped and cut, and nothing here interprets them.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-__all__ = ["printable", "summary", "worst"]
+__all__ = ["accounting", "printable", "summary", "worst"]
 
 #: The statuses as a risk officer reads them: the worst first, what was not computed last.
 _STATUSES = ("bankrupt", "liquidation", "below_initial", "healthy", "flat", "indeterminate")
@@ -41,6 +41,35 @@ def summary(
     if rejects.height:
         parts.append(_rejected(rejects))
     return "\n\n".join(parts)
+
+
+def accounting(facts: Mapping[str, Any]) -> str:
+    """Return what became of the rows of the input, as lines of plain text.
+
+    Args:
+        facts: The `accounting` of a sweep: `set_aside`, `inexact_numbers`, `control`.
+    """
+    lines = []
+    aside = facts["set_aside"]
+    accounts = _count(aside["indeterminate_accounts"], "indeterminate account")
+    rows = {
+        f"of {accounts}": aside["rows_of_indeterminate_accounts"],
+        "without an account": aside["rows_without_account"],
+    }
+    if aside["indeterminate_accounts"] or any(rows["without an account"].values()):
+        cells = [[name, *(f"{n:,}" for n in counts.values())] for name, counts in rows.items()]
+        heading = ["rows", *aside["rows_without_account"]]
+        lines += ["Set aside: input that enters no figure", *_table([heading, *cells])]
+    if facts["inexact_numbers"]:
+        counts = ", ".join(f"{name} {n:,}" for name, n in facts["inexact_numbers"].items())
+        lines.append(f"Numbers that lost digits as 64-bit floats: {counts}")
+    control = facts["control"]
+    names = [row["instrument_id"] for row in control["quantity"]]
+    instruments = _count(len(names) - names.count(None), "instrument")
+    names = [row["asset_id"] for row in control["amount"]]
+    assets = _count(len(names) - names.count(None), "asset")
+    lines.append(f"Control: in = used + set aside, {instruments}, {assets}")
+    return "\n".join(lines)
 
 
 def worst(

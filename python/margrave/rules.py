@@ -12,20 +12,15 @@ from pathlib import Path
 
 import polars as pl
 
-from margrave import engine
-from margrave.errors import RulesError, SchemaError
-from margrave.frames import check, pick, shown
-from margrave.ids import in_type
-from margrave.ruleset import RulesFile, beside, parse, table_mistakes
+from margrave import difference, engine, notebook, tables
+from margrave.errors import MargraveError, RulesError, SchemaError
+from margrave.ruleset import TABLES, RulesFile, beside, parse, replaced
 from margrave.schema import FRAMES
 
 __all__ = ["Rules"]
 
 #: The largest ruleset file that is read, bytes.
 MAX_BYTES = 64 * 2**20
-
-#: How many mistakes of a table a message names.
-LINES_SHOWN = 100
 
 
 class Rules:
@@ -45,7 +40,7 @@ class Rules:
         self._file = file
         self._tiers = tiers
         self._weights = weights
-        self._core = engine.build_rules(tiers, weights, file.conventions())
+        self._core = engine.build_rules(tiers, weights, **file.conventions())
 
     @classmethod
     def load(cls, source: str | Path | Mapping[str, object]) -> Rules:
@@ -87,9 +82,9 @@ class Rules:
     @classmethod
     def _of(cls, content: Mapping[str, object], origin: str, folder: Path | None) -> Rules:
         file = parse(content, origin, folder)
-        tables = {name: _table(name, file, folder) for name in ("tiers", "weights")}
-        _check(tables)
-        return cls(file, **tables)
+        frames = {name: _table(name, file, folder) for name in TABLES}
+        tables.check(frames)
+        return cls(file, **frames)
 
     def with_tables(self, *, tiers: object = None, weights: object = None) -> Rules:
         """Return the same conventions with other tables.
@@ -104,10 +99,37 @@ class Rules:
             RulesError: A rate, a floor or a deduction is wrong.
         """
         given = {"tiers": tiers, "weights": weights}
-        frames = {name: _frame(name, table) for name, table in given.items() if table is not None}
-        kept = {"tiers": self._tiers, "weights": self._weights}
-        _check(frames)
-        return Rules(self._file, **(kept | frames))
+        frames = {name: tables.read(name, of) for name, of in given.items() if of is not None}
+        tables.check(frames)
+        return Rules(self._file, **(self._tables() | frames))
+
+    def replace(self, **keys: object) -> Rules:
+        """Return the same tables under other conventions.
+
+        Args:
+            keys: Values of keys by name, as a file has them: those of sections (`level`,
+                `netting`), `ladder`, `id`, `title`, `as_of`, `source`, `differs`. None is the
+                key's default.
+
+        Raises:
+            RulesError: There is no such key, or it cannot have that value; all are named.
+
+        Example:
+            >>> Rules.load({}).replace(level=1.05).diff(Rules.load({})).rows()
+            [('trigger.level', '1.05', '1.0')]
+        """
+        return Rules(replaced(self._file, keys), **self._tables())
+
+    def diff(self, other: Rules) -> pl.DataFrame:
+        """Return where two rulesets differ: `path`, `left` (this one's value), `right`, as text.
+
+        There is one row per key (`trigger.level`), part of a rung (`ladder.0.name`) and figure
+        of a table (`tiers.BTC.150000.initial_rate`, by its floor); null is what a side lacks.
+        What the hash leaves out is left out, so equal rulesets have no rows.
+        """
+        if not isinstance(other, Rules):
+            raise MargraveError(f"other: {type(other).__name__} is no ruleset")
+        return difference.difference(self._content(), other._content())
 
     @property
     def id(self) -> str:
@@ -118,6 +140,26 @@ class Rules:
     def title(self) -> str:
         """What the ruleset is called; its id where the file has no title."""
         return self._file.title or self._file.id
+
+    @property
+    def as_of(self) -> str | None:
+        """The date of the ruleset's figures as text; None where the file has none."""
+        return None if self._file.as_of is None else str(self._file.as_of)
+
+    @property
+    def source(self) -> str | None:
+        """Where the figures were published; None where the file does not say."""
+        return self._file.source
+
+    @property
+    def differs(self) -> list[str]:
+        """What the venue does that no key can say, a sentence each."""
+        return list(self._file.differs)
+
+    @property
+    def ladder(self) -> list[dict[str, str | float]]:
+        """The rungs as a file has them, worst last: `name`, `margin_level_below`."""
+        return [{"name": name, "margin_level_below": below} for name, below in self._file.rungs()]
 
     @property
     def valuation_asset(self) -> str:
@@ -134,21 +176,24 @@ class Rules:
         """The weight tables, defaults filled in; weights and rates are fractions."""
         return self._weights.clone()
 
+    def sections(self) -> dict[str, dict[str, str | float]]:
+        """Return every key of every section by name, defaults filled in."""
+        return self._file.sections()
+
     @cached_property
     def hash(self) -> str:
-        """64 hex digits over every key and row, so that equal rulesets have equal hashes.
+        """64 hex digits over every key, rung and row: equal rulesets have equal hashes.
 
-        `title`, `source`, `as_of` and published deductions do not count.
+        `title`, `source`, `as_of`, `differs` and published deductions do not count.
         """
-        tables = {"tiers": self._tiers, "weights": self._weights}
-        sections = {
-            section: {k: v if isinstance(v, str) else v + 0.0 for k, v in keys.items()}
-            for section, keys in self._file.sections().items()
-        }
-        rows = {name: _hashed(table) for name, table in tables.items()}
-        content = {"id": self.id, **sections, "ladder": [], **rows}
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(self._content(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def _tables(self) -> dict[str, pl.DataFrame]:
+        return {"tiers": self._tiers, "weights": self._weights}
+
+    def _content(self) -> dict[str, object]:
+        return difference.content(self._file, self._tables())
 
     def to_toml(self, *, tiers: str | None = None, weights: str | None = None) -> str:
         """Return the ruleset as the text of a file that `load` reads.
@@ -160,22 +205,35 @@ class Rules:
         file = self._file
         about = {"id": file.id, "title": file.title, "as_of": file.as_of, "source": file.source}
         top = [f"{key} = {_toml(value)}" for key, value in about.items() if value is not None]
+        top += [f"differs = [{', '.join(map(_toml, file.differs))}]"] if file.differs else []
         named = {"tiers": tiers, "weights": weights}
         top += [f"{key} = {_toml(name)}" for key, name in named.items() if name is not None]
         for section, keys in file.sections().items():
             top += ["", f"[{section}]", *(f"{key} = {_toml(v)}" for key, v in keys.items())]
-        for name, table in (("tiers", self._tiers), ("weights", self._weights)):
-            for row in table.iter_rows(named=True) if named[name] is None else ():
+        rows = {name: table.iter_rows(named=True) for name, table in self._tables().items()}
+        for name, table in {"ladder": self.ladder, **rows}.items():
+            for row in table if named.get(name) is None else ():
                 cells = [f"{key} = {_toml(v)}" for key, v in row.items() if v is not None]
                 top += ["", f"[[{name}]]", *cells]
         return "\n".join(top) + "\n"
 
     def __repr__(self) -> str:
-        tables = self._tiers["tier_table"].n_unique(), self._weights["weight_table"].n_unique()
+        counts = self._tiers["tier_table"].n_unique(), self._weights["weight_table"].n_unique()
         return (
-            f"Rules({self.id!r}, {tables[0]} tier tables, {tables[1]} weight tables, "
+            f"Rules({self.id!r}, {counts[0]} tier tables, {counts[1]} weight tables, "
             f"valued in {self.valuation_asset}, hash {self.hash[:12]})"
         )
+
+    def _repr_html_(self) -> str:
+        keys = {
+            f"{section}.{key}": value
+            for section, part in self.sections().items()
+            for key, value in part.items()
+        }
+        rungs = {f"ladder.{rung['name']}": rung["margin_level_below"] for rung in self.ladder}
+        rows = {"tiers, rows": self._tiers.height, "weights, rows": self._weights.height}
+        about = {"id": self.id, "hash": self.hash[:12]}
+        return notebook.table(self.title, {**about, **rows, **keys, **rungs})
 
     def __eq__(self, other: object) -> bool:
         return self.hash == other.hash if isinstance(other, Rules) else NotImplemented
@@ -204,83 +262,17 @@ def _read_toml(path: Path) -> dict[str, object]:
         raise RulesError(f"{path}: no TOML: {error}") from error
 
 
-def _hashed(table: pl.DataFrame) -> list[list[object]]:
-    """Return the rows of a table by name and floor, without deductions; -0 as 0."""
-    columns = [column for column in table.columns if column != "deduction"]
-    rows = pick(table, columns).rows()
-    plain = ([v if isinstance(v, str) else v + 0.0 for v in row] for row in rows)
-    return sorted(plain, key=lambda row: row[:2])
-
-
 def _table(name: str, file: RulesFile, folder: Path | None) -> pl.DataFrame:
     """Return a table given as rows, or in a file beside the ruleset."""
     content = file.tiers if name == "tiers" else file.weights
     if isinstance(content, str):
         path = beside(content, folder or Path())
         try:
-            return _frame(name, path)
+            return tables.read(name, path)
         except SchemaError as error:
             raise RulesError(f"{path}: {error}") from error
     types = {c.name: pl.Float64 if c.kind == "number" else pl.String for c in FRAMES[name]}
-    return _frame(name, pl.DataFrame([row.model_dump() for row in content], schema=types))
-
-
-def _frame(name: str, source: object) -> pl.DataFrame:
-    """Return a table in the columns of the schema, defaults filled in.
-
-    Raises:
-        SchemaError: A column is missing or mistyped, or a key occurs twice.
-    """
-    known = check(name, source).known
-    columns = {column.name: column for column in known}
-    key = FRAMES[name][0].name
-    columns[key] = in_type(columns[key], pl.String())
-    for column in FRAMES[name]:
-        if column.default is not None and column.name not in columns:
-            full = pl.Series(column.name, [column.default], dtype=pl.Float64)
-            columns[column.name] = full.new_from_index(0, known.height)
-    if name == "weights":
-        maintenance = columns["maintenance_weight"].alias("initial_weight")
-        initial = columns.get("initial_weight", maintenance)
-        columns["initial_weight"] = initial.zip_with(initial.is_not_null(), maintenance)
-    table = pl.DataFrame([columns[c.name].rechunk() for c in FRAMES[name] if c.name in columns])
-    _require_unique_rows(name, table)
-    return table
-
-
-def _require_unique_rows(name: str, table: pl.DataFrame) -> None:
-    key = FRAMES[name][0].name
-    rows: dict[tuple[object, ...], list[int]] = {}
-    for number, row in enumerate(pick(table, (key, "floor")).iter_rows()):
-        if None not in row:
-            rows.setdefault(row, []).append(number)
-    twice = [(row, numbers) for row, numbers in rows.items() if len(numbers) > 1]
-    if twice:
-        (label, floor), numbers = twice[0]
-        raise SchemaError(
-            f"{name}.{key}, {name}.floor: {len(twice)} keys occur more than once (first: "
-            f"{shown(label)} at {floor}, rows {', '.join(map(str, numbers[:5]))}); keep one row "
-            "of each"
-        )
-
-
-def _check(tables: Mapping[str, pl.DataFrame]) -> None:
-    """Refuse wrong values in tables, all at once.
-
-    Raises:
-        RulesError: Values are null or out of range, floors don't rise, a deduction is wrong.
-    """
-    lines = []
-    for name, table in tables.items():
-        for column in table.columns:
-            rows = () if column == "deduction" else table[column].is_null().arg_true()
-            lines += [f"{name}.{column}: null in row {row}; fill it in" for row in rows]
-        mistakes = table_mistakes(name, list(table.iter_rows(named=True)))
-        lines += [f"{name}.{column}: row {row}: {text}" for row, column, text in mistakes]
-    if len(lines) > LINES_SHOWN:
-        lines[LINES_SHOWN:] = [f"and {len(lines) - LINES_SHOWN} more mistakes"]
-    if lines:
-        raise RulesError("\n".join(lines))
+    return tables.read(name, pl.DataFrame([row.model_dump() for row in content], schema=types))
 
 
 def _toml(value: object) -> str:

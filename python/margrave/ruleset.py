@@ -1,18 +1,18 @@
 """The ruleset file: every key of the contract, its words and its defaults.
 
-One pydantic model a section. A key or word that the contract has and this version has not
-is refused by name: it is never accepted and ignored.
+One pydantic model a section. `parse` returns the checked content of a file; a key or word
+that the contract lacks is refused by name, with all other mistakes of the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,32 +21,16 @@ from pydantic import (
     Tag,
     ValidationError,
 )
-from pydantic.functional_validators import field_validator
 
 from margrave.errors import RulesError
 from margrave.frames import shown
-from margrave.schema import ALLOWED, FRAMES, Column
+from margrave.tables import LIMIT, mistakes
 
-__all__ = ["RulesFile", "beside", "parse", "table_mistakes"]
+__all__ = ["TABLES", "RulesFile", "beside", "parse", "replaced"]
 
-#: The largest size of a number, and by how much a published deduction may be off, relative.
-LIMIT = 1e18
-TOLERANCE = 1e-9
-
-
-def _only(*available: str) -> AfterValidator:
-    """Admit words that this version computes; refuse the contract's others by name."""
-
-    def check(word: str) -> str:
-        if word not in available:
-            raise ValueError(f"{word!r} is not available yet; this version has {_or(available)}")
-        return word
-
-    return AfterValidator(check)
-
-
-def _or(words: tuple[str, ...]) -> str:
-    return " or ".join(repr(word) for word in words)
+#: The sections of a ruleset file that hold keys, and its two tables.
+SECTIONS = ("buckets", "requirement", "collateral", "trigger")
+TABLES = ("tiers", "weights")
 
 
 def _name(value: object) -> object:
@@ -74,27 +58,27 @@ class Section(BaseModel):
 class Buckets(Section):
     """What stands or falls together."""
 
-    pooling: Annotated[Literal["all", "settle_asset"], _only("all")] = "all"
-    netting: Annotated[Literal["net", "gross", "larger_side"], _only("net")] = "net"
+    pooling: Literal["all", "settle_asset"] = "all"
+    netting: Literal["net", "gross", "larger_side"] = "net"
     valuation_asset: str = "USD"
 
 
 class Requirement(Section):
     """What a position must hold."""
 
-    tier_mode: Annotated[Literal["marginal", "slab"], _only("marginal")] = "marginal"
-    tier_basis: Annotated[Literal["notional", "base", "contracts"], _only("notional")] = "notional"
-    tier_edge: Annotated[Literal["upper", "lower"], _only("upper")] = "upper"
-    price_basis: Annotated[Literal["mark", "entry"], _only("mark")] = "mark"
+    tier_mode: Literal["marginal", "slab"] = "marginal"
+    tier_basis: Literal["notional", "base", "contracts"] = "notional"
+    tier_edge: Literal["upper", "lower"] = "upper"
+    price_basis: Literal["mark", "entry"] = "mark"
     initial: Literal["tier", "leverage", "larger"] = "tier"
-    close_fee: Annotated[Literal["none", "mark", "bankruptcy"], _only("none")] = "none"
-    open_orders: Annotated[Literal["initial", "both", "none"], _only("initial")] = "initial"
+    close_fee: Literal["none", "mark", "bankruptcy"] = "none"
+    open_orders: Literal["initial", "both", "none"] = "initial"
 
 
 class Collateral(Section):
     """What profit counts for."""
 
-    profit_and_loss: Annotated[Literal["beside", "settle_asset"], _only("beside")] = "beside"
+    profit_and_loss: Literal["beside", "settle_asset"] = "beside"
     profit_weight: float = Field(default=1.0, ge=0.0, le=1.0)
 
 
@@ -104,6 +88,13 @@ class Trigger(Section):
     compare: Literal["lt", "le"] = "lt"
     level: float = Field(default=1.0, ge=0.0, le=100.0)
     zero_requirement: Literal["compare", "never"] = "compare"
+
+
+class Rung(Section):
+    """A named rung of the ladder: it holds where the margin level is below."""
+
+    name: str = Field(min_length=1)
+    margin_level_below: float = Field(gt=0.0, le=LIMIT)
 
 
 class TierRow(Section):
@@ -140,35 +131,35 @@ class RulesFile(Section):
     title: str | None = None
     as_of: Annotated[Any, BeforeValidator(_date)] = None
     source: str | None = None
+    differs: list[str] = Field(default_factory=list)
     buckets: Buckets = Buckets()
     requirement: Requirement = Requirement()
     collateral: Collateral = Collateral()
     trigger: Trigger = Trigger()
-    ladder: list[Any] = Field(default_factory=list)
+    ladder: list[Rung] = Field(default_factory=list)
     tiers: Tiers = Field(default_factory=list)
     weights: Weights = Field(default_factory=list)
 
-    @field_validator("ladder")
-    @classmethod
-    def _no_ladder(cls, rungs: list[Any]) -> list[Any]:
-        if rungs:
-            raise ValueError("ladders are not available yet")
-        return rungs
-
-    def conventions(self) -> dict[str, str | float]:
-        """Return the keys that the engine computes with, by name."""
-        return {
-            "initial": self.requirement.initial,
-            "profit_weight": self.collateral.profit_weight,
-            "compare": self.trigger.compare,
-            "level": self.trigger.level,
-            "zero_requirement": self.trigger.zero_requirement,
-        }
-
     def sections(self) -> dict[str, dict[str, str | float]]:
         """Return every key of every section, defaults filled in."""
-        names = ("buckets", "requirement", "collateral", "trigger")
-        return {name: getattr(self, name).model_dump() for name in names}
+        return {name: getattr(self, name).model_dump() for name in SECTIONS}
+
+    def rungs(self) -> list[tuple[str, float]]:
+        """Return the ladder, each rung's name and the margin level below which it holds."""
+        return [(rung.name, rung.margin_level_below + 0.0) for rung in self.ladder]
+
+    def conventions(self) -> dict[str, Any]:
+        """Return what the engine computes with: `words` by key, numbers, the ladder."""
+        keys = {key: value for part in self.sections().values() for key, value in part.items()}
+        words = {k: v for k, v in keys.items() if isinstance(v, str) and k != "valuation_asset"}
+        numbers = {k: v for k, v in keys.items() if not isinstance(v, str)}
+        return {"words": words, **numbers, "ladder": self.rungs()}
+
+
+#: The section of every key that is in one; no name occurs in two.
+SECTION_OF: dict[str, str] = {
+    key: section for section, keys in RulesFile().sections().items() for key in keys
+}
 
 
 def parse(content: Mapping[str, object], origin: str, folder: Path | None) -> RulesFile:
@@ -183,27 +174,96 @@ def parse(content: Mapping[str, object], origin: str, folder: Path | None) -> Ru
         RulesError: With every mistake, each after its path (`trigger.level`).
     """
     given = _plain(content)
-    mistakes: dict[str, str] = {}
+    told: dict[str, str] = {}
     file = None
     try:
         file = RulesFile.model_validate(given)
     except ValidationError as error:
         for one in error.errors():
-            mistakes.setdefault(_path(one["loc"]), _message(one))
-    for name in ("tiers", "weights"):
+            told.setdefault(_path(one["loc"]), _message(one))
+    for path, text in _ladder_mistakes(given.get("ladder")):
+        told.setdefault(path, text)
+    for name in TABLES:
         table = given.get(name)
         if isinstance(table, str):
             fault = _file_mistake(table, folder)
-            mistakes.update({name: fault} if fault else {})
+            told.update({name: fault} if fault else {})
         elif isinstance(table, list):
             rows = [row if isinstance(row, dict) else {} for row in table]
-            for row, column, text in table_mistakes(name, rows):
-                mistakes.setdefault(f"{name}.{row}.{column}", text)
-    if file is None or mistakes:
-        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-        lines = [f"{path}: {text}" for path, text in mistakes.items()]
+            for row, column, text in mistakes(name, rows):
+                told.setdefault(f"{name}.{row}.{column}", text)
+    if file is None or told:
+        count = "1 mistake" if len(told) == 1 else f"{len(told)} mistakes"
+        lines = [f"{path}: {text}" for path, text in told.items()]
         raise RulesError("\n".join([f"{origin}: {count}", *lines]))
     return file
+
+
+def replaced(file: RulesFile, keys: Mapping[str, object]) -> RulesFile:
+    """Return `file` with other values of keys, which are named without their section.
+
+    Args:
+        file: A checked ruleset file; its tables are left out of what comes back.
+        keys: Values by name; one of None is the key's default.
+
+    Raises:
+        RulesError: There is no such key, or it cannot have that value; all are named.
+    """
+    content = file.model_dump(exclude=set(TABLES))
+    refused = [f"{name}: {text}" for name in keys if (text := _not_replaced(name))]
+    if refused:
+        raise RulesError("\n".join(["replace: these are not keys", *refused]))
+    for key, value in keys.items():
+        place = content[SECTION_OF[key]] if key in SECTION_OF else content
+        place[key] = value
+    return parse(content, "replace", None)
+
+
+def _not_replaced(name: str) -> str | None:
+    if name in TABLES:
+        return f"tables are given to with_tables({name}=...)"
+    if name in SECTIONS:
+        keys = ", ".join(key for key, section in SECTION_OF.items() if section == name)
+        return f"a section; give its keys by name: {keys}"
+    known = name in SECTION_OF or name in RulesFile.model_fields
+    return None if known else f"no such key{_near((name,))}"
+
+
+def _near(location: tuple[int | str, ...]) -> str:
+    """Return the keys that an unknown one may stand for, as the end of a message."""
+    place, name = location[0], str(location[-1])
+    rows: dict[str, type[Section]] = {"tiers": TierRow, "weights": WeightRow, "ladder": Rung}
+    if str(place) in rows and len(location) > 1:
+        paths = {key: key for key in rows[str(place)].model_fields}
+    else:
+        paths = {key: key for key in RulesFile.model_fields}
+        paths |= {key: f"{section}.{key}" for key, section in SECTION_OF.items()}
+    word = name.lower()
+    found = [paths[key] for key in ([word] if word in paths else get_close_matches(word, paths))]
+    return f"; did you mean {' or '.join(found)}?" if found else ""
+
+
+def _ladder_mistakes(rungs: object) -> list[tuple[str, str]]:
+    """Return what is wrong between the rungs of a ladder: names twice, levels that don't fall."""
+    told: list[tuple[str, str]] = []
+    names: set[str] = set()
+    last: float | None = None
+    for number, rung in enumerate(rungs if isinstance(rungs, list) else []):
+        name, below = (
+            (rung.get("name"), rung.get("margin_level_below"))
+            if isinstance(rung, dict)
+            else (None, None)
+        )
+        if isinstance(name, str):
+            if name in names:
+                told.append((f"ladder.{number}.name", f"{shown(name)} is an earlier rung's too"))
+            names.add(name)
+        if isinstance(below, (int, float)) and not isinstance(below, bool):
+            if last is not None and not below < last:
+                text = f"{shown(below)} does not fall below {shown(last)}, the rung before"
+                told.append((f"ladder.{number}.margin_level_below", text))
+            last = below
+    return told
 
 
 def _plain(content: Any) -> Any:
@@ -230,80 +290,6 @@ def _file_mistake(file: str, folder: Path | None) -> str | None:
         return f"{shown(file)} is no name of a file: {getattr(error, 'strerror', error)}"
 
 
-#: A mistake of a table: its row, its column, what is wrong.
-Mistake = tuple[int, str, str]
-
-
-def table_mistakes(name: str, rows: Sequence[Mapping[str, Any]]) -> list[Mistake]:
-    """Return what is wrong with the values of `tiers` or `weights`, in order of rows.
-
-    Values that are null or no numbers are passed over: that is told elsewhere. Within a
-    table floors start at 0 and rise; a deduction is what floors and rates imply.
-    """
-    key = FRAMES[name][0].name
-    mistakes: list[Mistake] = []
-    last: dict[str, float] = {}
-    implied: dict[str, _Deduction] = {}
-    for number, row in enumerate(rows):
-        table = str(row.get(key))
-        values = {c.name: _number(c, row.get(c.name)) for c in FRAMES[name] if c.kind == "number"}
-        found = [
-            (column.name, f"{values[column.name]} is not {ALLOWED[column.allowed]}")
-            for column in FRAMES[name]
-            if values.get(column.name) is not None and not _holds(column, values[column.name])
-        ]
-        values |= dict.fromkeys(dict(found))  # nothing follows from a value that is wrong
-        floor = values["floor"]
-        if floor is not None:
-            fault = _floor_mistake(floor, last.get(table))
-            found += [("floor", fault)] if fault else []
-            last[table] = max(floor, last.get(table, 0.0))
-        if name == "tiers":
-            deduction = implied.setdefault(table, _Deduction())
-            fault = deduction.mistake(floor, values["maintenance_rate"], values["deduction"])
-            found += [("deduction", fault)] if fault else []
-        mistakes += [(number, column, f"{text} (table {shown(table)})") for column, text in found]
-    return mistakes
-
-
-def _number(column: Column, value: object) -> float | None:
-    if value is None:
-        value = column.default
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value if is_number else None  # type: ignore[return-value]
-
-
-def _holds(column: Column, value: float | None) -> bool:
-    low = {"any": -LIMIT, "positive": 5e-324, "not_negative": 0.0, "rate": 0.0}[column.allowed]
-    return value is not None and low <= value <= (1.0 if column.allowed == "rate" else LIMIT)
-
-
-def _floor_mistake(floor: float, below: float | None) -> str | None:
-    if below is None:
-        return None if floor == 0 else f"{floor} is the table's first and must be 0"
-    return None if floor > below else f"{floor} does not rise above {below}, the one before"
-
-
-class _Deduction:
-    """The deduction that the rows of a table imply, so far as floors and rates are known."""
-
-    def __init__(self) -> None:
-        self.rate: float | None = None
-        self.value: float | None = 0.0
-
-    def mistake(self, floor: float | None, rate: float | None, given: float | None) -> str | None:
-        """Take the next row of the table; return what is wrong with its deduction."""
-        before, self.rate = self.rate, rate
-        if self.value is None or floor is None or rate is None:
-            self.value = None
-            return None
-        if before is not None:
-            self.value += floor * (rate - before)
-        if given is None or abs(given - self.value) <= TOLERANCE * max(abs(given), abs(self.value)):
-            return None
-        return f"{given} is given, but floors and rates imply {self.value}"
-
-
 def _path(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location if part not in ("rows", "file")) or "ruleset"
 
@@ -311,7 +297,7 @@ def _path(location: tuple[int | str, ...]) -> str:
 def _message(error: Any) -> str:
     kind, message, given = error["type"], str(error["msg"]), error.get("input")
     if kind == "extra_forbidden":
-        return "no such key"
+        return f"no such key{_near(error['loc'])}"
     if kind == "missing":
         return "this key is missing"
     if kind == "literal_error":

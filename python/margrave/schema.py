@@ -27,7 +27,7 @@ __all__ = [
     "Range",
 ]
 
-Kind = Literal["id", "number", "word", "name", "flag", "free"]
+Kind = Literal["id", "number", "word", "name", "flag", "time"]
 Range = Literal["any", "positive", "not_negative", "rate"]
 
 #: What a range admits, as messages say it.
@@ -49,7 +49,7 @@ class Column:
     """One input column: what it holds, whether it must be there, what it may be.
 
     `kind` is `id` (integer or text), `number`, `word` (one of `words`), `name` (integer or
-    text, compared as text), `flag` (Boolean) or `free` (enters no figure, any type).
+    text, compared as text), `flag` (Boolean) or `time` (enters no figure).
     `default` stands for null and for an absent column; None means *not given*.
     """
 
@@ -74,6 +74,10 @@ def _number(
 
 def _name(name: str, unit: str, *, required: bool = False) -> Column:
     return Column(name, "name", unit, required=required)
+
+
+def _time(name: str, unit: str) -> Column:
+    return Column(name, "time", f"{unit}; Date, Datetime (naive is UTC) or ISO text")
 
 
 FRAMES: dict[str, tuple[Column, ...]] = {
@@ -106,17 +110,19 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         _number("close_fee_rate", "rate", "fraction of the value closed", 0.0),
         _number("quanto_multiplier", "positive", "settle asset a unit of price"),
         _number("open_interest", "not_negative", "contracts"),
-        Column("underlying_id", "free", "instrument that an option is on"),
+        _name("underlying_id", "instrument that an option is on"),
         _number("strike", "positive", "settle asset"),
-        Column("expiry", "free", "Date, UTC Datetime or ISO text"),
+        _time("expiry", "when an option ends"),
         _number("mark_iv", "not_negative", "fraction a year"),
         _number("underlying_price", "positive", "settle asset"),
+        _time("mark_time", "when the mark was taken"),
     ),
     "assets": (
         _id("asset_id", "the asset"),
         _number("price", "positive", "valuation asset", required=True),
         _name("weight_table", "weight table; the asset_id by default"),
         Column("is_stable", "flag", "true: not moved by the factor *", default=False),
+        _time("price_time", "when the price was taken"),
     ),
     "tiers": (
         _name("tier_table", "name of the table", required=True),

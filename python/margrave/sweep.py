@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from margrave import engine
-from margrave.frames import pick
+from margrave import engine, notebook
+from margrave.frames import pick, shown
 from margrave.ids import INT64, bounds
-from margrave.schema import MARGIN_COLUMNS, POSITION_COLUMNS
+from margrave.schema import MARGIN_COLUMNS, POSITION_COLUMNS, STATUS
 
 __all__ = ["Holder", "Sweep"]
 
@@ -30,6 +30,12 @@ class Holder(Protocol):
     def counts(self) -> dict[str, int]:
         """Return the number of input rows by frame."""
 
+    def rows_of(self, accounts: pl.Series) -> dict[str, int]:
+        """Return the number of input rows of these accounts by frame, given by their ids."""
+
+    def rows_without_account(self) -> dict[str, int]:
+        """Return the number of input rows whose account id is null, by frame."""
+
 
 class Sweep:
     """The margin of every account of a book, at one market and under one ruleset.
@@ -46,6 +52,7 @@ class Sweep:
         rejects: pl.DataFrame,
         about: dict[str, Any],
         inputs: list[tuple[str, pl.DataFrame]],
+        inexact: dict[str, int],
         threads: int | None,
     ) -> None:
         """Take what the engine gave; users call `Book.sweep` or `margrave.sweep`."""
@@ -53,6 +60,7 @@ class Sweep:
         self._holder = holder
         self._about = about
         self._inputs = inputs
+        self._inexact = inexact
         self._threads = threads
         self._rejects = rejects
 
@@ -92,6 +100,36 @@ class Sweep:
         """One row per bad value that was set aside: frame, row, column, value, reason."""
         return self._rejects
 
+    def counts(self) -> dict[str, int]:
+        """Return the number of input rows of positions and balances."""
+        return self._holder.counts()
+
+    @cached_property
+    def accounting(self) -> dict[str, Any]:
+        """What became of the input, as in the manifest.
+
+        `set_aside` is what enters no figure: the number of `indeterminate_accounts`, all
+        `rows_of_indeterminate_accounts` by frame, good ones too, and `rows_without_account`,
+        whose account id is null: nobody's. `inexact_numbers` counts the values that lost
+        digits when they became doubles, by frame and column, where there are any.
+        `control` proves that what came in is what was used and what was set aside: rows by
+        frame, distinct accounts, exact sums of quantity and amount by instrument and asset.
+
+        Raises:
+            InternalError: What came in is not what was used and what was set aside.
+        """
+        accounts = self.accounts
+        bad = accounts["account_id"].filter(accounts["status"] == STATUS[-1])
+        return {
+            "set_aside": {
+                "indeterminate_accounts": len(bad),
+                "rows_of_indeterminate_accounts": self._holder.rows_of(bad),
+                "rows_without_account": self._holder.rows_without_account(),
+            },
+            "inexact_numbers": self._inexact,
+            "control": engine.control(self._core, self._threads),
+        }
+
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """What was swept: versions, ruleset, counts, digests of inputs and results, seconds.
@@ -123,6 +161,7 @@ class Sweep:
             "input_digest": engine.digest(_plain(self._inputs)),
             "result_digest": engine.digest(_plain(results)),
             "seconds": self._about["seconds"],
+            **self.accounting,
         }
 
     def __repr__(self) -> str:
@@ -134,7 +173,18 @@ class Sweep:
         )
         return (
             f"Sweep({totals['accounts']} accounts: {by_status or 'none'}; "
-            f"{self.rejects.height} rejects; ruleset {self._about['ruleset_id']!r})"
+            f"{self.rejects.height} rejects; ruleset {shown(self._about['ruleset_id'])})"
+        )
+
+    def _repr_html_(self) -> str:
+        totals = self.totals.row(0, named=True)
+        return notebook.table(
+            "Sweep",
+            {
+                "ruleset": self._about["ruleset_id"],
+                **{name.replace("_", " "): value for name, value in totals.items()},
+                "rejects": self.rejects.height,
+            },
         )
 
 

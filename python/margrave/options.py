@@ -1,0 +1,78 @@
+"""Arguments and options that several commands have in common, and the run they belong to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from margrave.terminal import Session
+
+__all__ = [
+    "Debug",
+    "Json",
+    "MaxRejects",
+    "Night",
+    "Out",
+    "Overwrite",
+    "Quiet",
+    "Ruleset",
+    "Seed",
+    "Threads",
+    "Tiers",
+    "Weights",
+    "session_of",
+]
+
+Night = Annotated[
+    Path,
+    typer.Argument(
+        metavar="NIGHT",
+        help="Folder with positions, balances, instruments, assets and, if you like, "
+        "accounts: each a .parquet or .csv file or a folder of them.",
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write, whole or not.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what Margrave wrote to --out before.")
+]
+Ruleset = Annotated[
+    str | None,
+    typer.Option(
+        "--rules", metavar="R", help="A preset's id or a ruleset file. [default: NIGHT/rules.toml]"
+    ),
+]
+Tiers = Annotated[
+    Path | None, typer.Option("--tiers", metavar="F", help="Tier tables instead of the ruleset's.")
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option("--weights", metavar="F", help="Weight tables instead of the ruleset's."),
+]
+MaxRejects = Annotated[
+    int,
+    typer.Option(
+        "--max-rejects", metavar="N", min=0, help="Rejects, or indeterminate accounts, to accept."
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", metavar="N", min=1, help="Threads to use. [default: all cores]"),
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="S", min=0, help="Which exchange.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print manifest, totals and exit code as one JSON object.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but what went wrong.")]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error (or set MARGRAVE_DEBUG=1).")
+]
+
+
+def session_of(context: typer.Context, quiet: bool, debug: bool) -> Session:
+    """Return the run that a command is part of, as quiet and as talkative as asked for."""
+    session: Session = context.obj
+    session.quiet = quiet
+    session.debug = session.debug or debug
+    return session
