@@ -13,9 +13,11 @@ from typing import Any
 
 from agreement_prices import check_positions
 from exchanges import Exchange
-from reference import MONEY, STATUSES, evaluate
+from reference import STATUSES
+from reference_bucket import MONEY, evaluate
 from reference_inputs import build_buckets, build_world
-from rounding import UNIT, Slack, slack_of
+from rounding import Slack, slack_of
+from rounding_sides import UNIT
 
 
 def slacks_of(exchange: Exchange, *, dyadic: bool = False) -> dict[tuple[Any, str], Slack]:
@@ -73,7 +75,6 @@ def _check_words(
         if doubt not in slack.doubts:
             assert row[column] == figures[column], (where, column, row[column], figures[column])
     assert row["positions"] == figures["positions"], where
-    assert row["ladder"] is None, where
 
 
 def _check_ratios(
@@ -96,7 +97,7 @@ def _check_ratios(
 def _check_levels(
     where: str, row: Mapping[str, Any], candidates: list[tuple[Mapping[str, Any], Slack]]
 ) -> None:
-    """Hold margin_ratio and margin_level to one of the buckets that may be the worst."""
+    """Hold margin_ratio, margin_level and ladder to one of the buckets that may be the worst."""
     failures = []
     for figures, slack in candidates:
         try:
@@ -109,6 +110,8 @@ def _check_levels(
                     value = row[column]
                     name = f"{where} {column}"
                     _check_quotient(name, value, figures, slack, column, above, below)
+            if "ladder" not in slack.doubts:
+                assert row["ladder"] == figures["ladder"], (where, row["ladder"], "ladder")
             return
         except AssertionError as failure:
             failures.append(str(failure))
@@ -212,7 +215,7 @@ def _check_totals(
     bounds = slack.bounds | {
         "liquidatable_notional": slack.bounds["gross_notional"],
         "total_bad_debt": slack.bounds["bad_debt"],
-        "total_margin_deficit": sum((s.bounds["margin_buffer"] for s in slacks), Fraction(0)),
+        "total_margin_deficit": sum((s.bounds["margin_deficit"] for s in slacks), Fraction(0)),
     }
     for column, value in wanted.items():
         if loose.get(column) in doubts:

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from reference import evaluate, prices, tier_of
-from reference_inputs import Bucket, Position, World, exact
-from rounding import ROUNDINGS, UNIT, Slack, slack_of, terms_of
+from reference_bucket import NET_OF_GROSS, equity_at, evaluate
+from reference_inputs import ZERO, Bucket, Position, World, exact
+from reference_prices import fees_held, prices
+from rounding import Slack, slack_of
+from rounding_sides import ROUNDINGS, UNIT, Moved, SideSlack, premium_terms, profit_terms
 
 
 def check_positions(
@@ -27,8 +29,8 @@ def check_positions(
 ) -> None:
     assert len(rows) == len(expected["positions"])
     for bucket, slack, figures in zip(buckets, slacks, expected["buckets"], strict=True):
-        for side in bucket.sides():
-            for position in side:
+        for side in slack.sides:
+            for position in side.own.rows:
                 row, wanted = rows[position.index], expected["positions"][position.index]
                 where = f"position {position.index}"
                 assert list(row) == [key for key in POSITION_ORDER if key in wanted], where
@@ -36,7 +38,8 @@ def check_positions(
                     assert row[column] == wanted[column], (where, column)
                 for column in ("quantity", "entry_price", "mark_price"):
                     assert Fraction(row[column]) == wanted[column], (where, column)
-                _check_row(where, row, wanted, position, side, bucket, world, dyadic)
+                _check_row(where, row, wanted, position, side, world)
+                _check_requirement(where, row, wanted, position, side, world, dyadic)
                 _check_bankruptcy(where, row, wanted, position, bucket, world)
                 _check_liquidation(where, row, wanted, position, bucket, figures, slack, world)
 
@@ -64,54 +67,65 @@ def _check_row(
     row: Mapping[str, Any],
     wanted: Mapping[str, Any],
     position: Position,
-    side: list[Position],
-    bucket: Bucket,
+    side: SideSlack,
+    world: World,
+) -> None:
+    """Check a row's own figures, and its tier."""
+    alone = Bucket(position.account_id, "", True, [position])
+    marks = world.marks()
+    gain = sum(profit_terms(alone, marks, world).values(), premium_terms(alone, marks, world))
+    bounds = {"notional": wanted["notional"], "unrealized_pnl": gain}
+    for column, terms in bounds.items():
+        off = abs(Fraction(row[column]) - wanted[column])
+        assert off <= ROUNDINGS * UNIT * terms, (where, column, row[column], float(wanted[column]))
+    assert row["tier"] in side.tiers, (where, "tier", row["tier"], wanted["tier"], side.tiers)
+
+
+def _check_requirement(
+    where: str,
+    row: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    position: Position,
+    side: SideSlack,
     world: World,
     dyadic: bool,
 ) -> None:
-    """Check a row's own figures and its share of its side's requirements."""
-    unit = ROUNDINGS * UNIT + len(side) * UNIT
-    alone = Bucket(bucket.account_id, bucket.label, bucket.isolated, side)
-    terms = terms_of(alone, world)
-    entry = terms_of(Bucket(bucket.account_id, "", True, [position]), world)["profit"]
-    sizes = sum((abs(r.quantity) for r in side), Fraction(0))
-    opened = sizes + sum((r.buy + r.sell for r in side), Fraction(0))
-    size = abs(position.quantity)
-    shares = {
-        "maintenance_margin": (size, sizes),
-        "initial_margin": (size + position.buy + position.sell, opened),
-    }
-    bounds = {"notional": unit * wanted["notional"], "unrealized_pnl": unit * entry}
-    for column, (part, whole) in shares.items():
-        share = part / whole if whole else Fraction(0)
-        rounding = 0 if dyadic else terms[column.removesuffix("_margin")] * share
-        bounds[column] = unit * (wanted[column] + rounding)
-    for column, bound in bounds.items():
-        off = abs(Fraction(row[column]) - wanted[column])
-        assert off <= bound, (where, column, row[column], float(wanted[column]))
-    if row["tier"] != wanted["tier"]:
-        marks, table = world.marks(), world.tiers[position.tier_table]
-        value = marks[position.instrument_id]
-        net = abs(sum((r.quantity for r in side), Fraction(0))) * value
-        room = Fraction(0) if dyadic else unit * sizes * value
-        allowed = {tier_of(net - room, table), tier_of(net + room, table)}
-        assert row["tier"] in allowed, (where, "tier", row["tier"], wanted["tier"])
+    """Check a row's shares of its side's requirements: none of a side that is not kept.
+
+    Where rounding decides which side is kept, a share of either outcome will do. A share is a
+    quotient of sums of positive terms: a few roundings, also where nothing else is rounded.
+    """
+    orders = {"maintenance": world.rule["open_orders"] == "both"}
+    orders["initial"] = world.rule["open_orders"] != "none"
+    for kind, counts in orders.items():
+        sizes = [abs(r.quantity) + (r.buy + r.sell if counts else ZERO) for r in side.own.rows]
+        size = abs(position.quantity) + (position.buy + position.sell if counts else ZERO)
+        share = size / sum(sizes, ZERO) if any(sizes) else ZERO
+        own = getattr(side.own, kind) * side.price(world) * share
+        bound = ZERO if dyadic else getattr(side, kind) * side.price(world) * share
+        answers = [(ZERO, ZERO)] if side.in_doubt or side.dropped else []
+        if side.in_doubt or not side.dropped:
+            answers.append((own, bound))
+        actual, rounding = Fraction(row[f"{kind}_margin"]), (ROUNDINGS + len(sizes)) * UNIT
+        assert any(abs(actual - a) <= off + rounding * a for a, off in answers), (
+            where,
+            kind,
+            float(actual),
+            [(float(answer), float(off)) for answer, off in answers],
+        )
+        if not side.in_doubt:
+            assert wanted[f"{kind}_margin"] == answers[0][0], where
 
 
 def _at_price(
     bucket: Bucket, instrument: Any, price: float, world: World
 ) -> tuple[Mapping[str, Any], Slack]:
     """Return figures and bounds of the bucket with that instrument's mark moved to `price`."""
-    terms = {**world.instruments[instrument], "mark_price": price}
-    moved = World(
-        {**world.instruments, instrument: terms},
-        world.assets,
-        world.tiers,
-        world.weights,
-        world.rule,
-    )
-    figures = evaluate(bucket, moved.marks(), moved)
-    return figures, slack_of(bucket, figures, moved, False)
+    value = world.contract_value(instrument, Fraction(price))
+    values = {**world.marks(), instrument: value}
+    fees = fees_held(bucket, instrument, world)(value)
+    figures = evaluate(bucket, values, world, fees)
+    return figures, slack_of(bucket, figures, world, False, Moved(values, fees, instrument))
 
 
 def _check_bankruptcy(
@@ -137,14 +151,12 @@ def _check_bankruptcy(
         return
     if actual is None and price is None:
         return
-    rows = [r for r in bucket.rows if r.instrument_id == instrument]
-    net = abs(sum((r.quantity for r in rows), Fraction(0)))
-    gross = sum((abs(r.quantity) for r in rows), Fraction(0))
-    if abs(net - gross / 10**12) <= 8 * UNIT * gross and len(rows) > 1:
+    net, gross = bucket.net_and_gross(instrument)
+    if len(bucket.rows) > 1 and abs(abs(net) - NET_OF_GROSS * gross) <= 8 * UNIT * gross:
         return
     # One of them sees a positive price: rounding must be what separates it from 0 or infinity.
     marks = world.marks()
-    none_left = evaluate(bucket, {**marks, instrument: Fraction(0)}, world)["equity"]
+    none_left = equity_at(bucket, {**marks, instrument: ZERO}, world)
     assert abs(none_left) <= 2 * here, (where, actual, price and float(price))
 
 
@@ -189,9 +201,23 @@ def _check_liquidation(
         return
     assert nearest is not None, (*context, "there is no price")
     ratio = max(Fraction(price) / mark, mark / Fraction(price))
-    room = 1 + 8 * UNIT
+    room = 1 + _room_of_kinks(instrument, slack)
     assert nearest <= ratio * room, (*context, "too near", float(nearest), float(ratio))
     assert farthest is None or ratio <= farthest * room, (*context, "too far", float(ratio))
+
+
+def _room_of_kinks(instrument: Any, slack: Slack) -> Fraction:
+    """Return how far off, relative, the price may be at which a size reaches a floor.
+
+    It is the floor over a size, whose contracts are a sum that may nearly cancel.
+    """
+    room = 8 * UNIT
+    for side in slack.sides:
+        if side.own.instrument_id == instrument and side.own.kept:
+            rows = side.own.rows
+            terms = sum((abs(row.quantity) + row.buy + row.sell for row in rows), ZERO)
+            room = max(room, (8 + len(rows)) * UNIT * terms / side.own.kept)
+    return room
 
 
 def _double(value: Fraction | None) -> float | None:

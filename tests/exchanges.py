@@ -1,22 +1,26 @@
 """Small exchanges drawn at random, as rows and as frames.
 
-`exchanges()` draws one `Exchange`: up to six accounts and eight positions under random
-conventions, with the corners that break margin engines (zero quantities, rows that net to nothing,
-debts, orders alone, labels that collide, several tier tables on one instrument, rates that fall).
-With `dyadic=True` every number is a small multiple of a power of two, so that doubles are exact and
-ties are real ties; otherwise sizes are as ugly as doubles get. `frames` makes Polars frames of it.
+`exchanges()` draws one `Exchange`: up to six accounts and eight positions of every kind under a
+random ruleset, with the corners that break margin engines (zero quantities, rows that net to
+nothing, debts, orders alone, labels that collide, several tier tables on one instrument, rates that
+fall). With `dyadic=True` every number is a small multiple of a power of two, so that doubles are
+exact and ties are real ties; otherwise sizes are as ugly as doubles get. `only` holds every rule
+but the named ones to its default. `frames` makes Polars frames of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 from hypothesis import strategies as st
 
+from exchange_lines import is_exact, on_the_line
+from exchange_rules import DYADIC, SHARED_TABLE, UGLY, Numbers, rulesets
 from reference import sweep as oracle
+from reference_inputs import OPTIONS
 
 Rows = list[dict[str, Any]]
 
@@ -32,7 +36,13 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     ),
     "balances": ("amount",),
     "accounts": (),
-    "instruments": ("mark_price", "contract_size", "close_fee_rate"),
+    "instruments": (
+        "mark_price",
+        "contract_size",
+        "close_fee_rate",
+        "quanto_multiplier",
+        "underlying_price",
+    ),
     "assets": ("price",),
 }
 TEXTS: dict[str, tuple[str, ...]] = {
@@ -99,76 +109,6 @@ def frame(name: str, rows: Rows) -> pl.DataFrame:
     return pl.DataFrame(series)
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """Where the numbers of one exchange come from."""
-
-    quantity: st.SearchStrategy[float]
-    order: st.SearchStrategy[float]
-    mark: st.SearchStrategy[float]
-    inverse_mark: st.SearchStrategy[float]
-    move: st.SearchStrategy[float]  # entry over mark
-    contract_size: st.SearchStrategy[float]
-    asset_price: st.SearchStrategy[float]
-    share: st.SearchStrategy[float]  # of notional: what is posted, or owed
-    leverage: st.SearchStrategy[float]
-    floor: st.SearchStrategy[float]
-    rate: st.SearchStrategy[float]
-    weight: st.SearchStrategy[float]
-    liability_weight: st.SearchStrategy[float]
-    level: st.SearchStrategy[float]
-    profit_weight: st.SearchStrategy[float]
-
-
-def _pick(*values: float) -> st.SearchStrategy[float]:
-    return st.sampled_from(values)
-
-
-def _sized(low: float, high: float) -> st.SearchStrategy[float]:
-    """Return doubles in a range above 0, so that no product of a few of them underflows."""
-    return st.floats(low, high)
-
-
-#: Products and sums of these are exact in doubles, in any order.
-DYADIC = Numbers(
-    quantity=_pick(1.0, -1.0, 2.0, -2.0, 4.0, -8.0, 0.5, -3.0, 6.0, 0.0),
-    order=_pick(0.0, 1.0, 2.0, 5.0, 0.5),
-    mark=_pick(8.0, 16.0, 12.0, 10.0, 24.0, 1.0),
-    inverse_mark=_pick(8.0, 16.0, 4.0, 2.0),
-    move=_pick(1.0, 1.0, 1.0, 0.5, 2.0, 0.25),
-    contract_size=_pick(1.0, 2.0, 0.5),
-    asset_price=_pick(1.0, 2.0, 0.5, 4.0),
-    share=_pick(0.0, 0.125, 0.25, 0.5, 1.0, 1.0, 2.0, 4.0, -0.0625, -0.5),
-    leverage=_pick(1.0, 2.0, 8.0, 0.5),
-    floor=_pick(1.0, 2.0, 8.0, 16.0, 20.0, 48.0, 96.0),
-    rate=_pick(0.0, 0.0625, 0.0625, 0.125, 0.25, 0.5, 1.0),
-    weight=_pick(1.0, 0.875, 0.5, 0.25, 0.0),
-    liability_weight=_pick(1.0, 1.25, 0.5, 0.0, 2.0),
-    level=_pick(1.0, 1.0, 1.25, 0.5, 0.0, 4.0),
-    profit_weight=_pick(1.0, 0.5, 0.0, 0.75),
-)
-
-#: Sensible sizes, round decimals, and what a generous double can do to both.
-UGLY = Numbers(
-    quantity=_pick(0.1, -0.3, 0.2, 1.0, -7.0, 123.456, -1e6, 1e-6, 0.0)
-    | _sized(1e-9, 1e4)
-    | _sized(1e-9, 1e4).map(lambda size: -size),
-    order=_pick(0.0, 0.1, 3.0, 1e5) | _sized(1e-9, 1e3),
-    mark=_pick(0.1, 1.0, 97.566, 76497.0, 1e-9, 1e12) | _sized(1e-3, 1e5),
-    inverse_mark=_pick(0.1, 97.566, 76497.0, 1e-6) | _sized(1e-3, 1e5),
-    move=_pick(1.0, 1.0, 0.9, 1.1, 3.0) | _sized(0.5, 2.0),
-    contract_size=_pick(1.0, 100.0, 0.001, 1.0),
-    asset_price=_pick(1.0, 0.9998, 76535.0, 0.05) | _sized(1e-6, 1e6),
-    share=_pick(0.0, 0.05, 0.1, 0.5, 1.0, 2.0, 3.0, -0.01, -0.3) | _sized(1e-9, 4.0),
-    leverage=_pick(1.0, 3.0, 10.0, 125.0, 0.1),
-    floor=_pick(1.0, 10.0, 5e4, 3e6, 150e6) | _sized(0.01, 1e9),
-    rate=_pick(0.0, 0.004, 0.0125, 0.05, 1 / 3, 1.0) | _sized(1e-9, 0.25),
-    weight=_pick(1.0, 0.95, 0.9, 0.5, 0.0) | _sized(1e-9, 1.0),
-    liability_weight=_pick(1.0, 1.05, 0.0) | _sized(1e-9, 3.0),
-    level=_pick(1.0, 1.05, 1.1, 0.0, 100.0),
-    profit_weight=_pick(1.0, 0.9, 0.5, 0.0),
-)
-
 _ACCOUNT_IDS: st.SearchStrategy[list[Any]] = st.sampled_from(
     [["b", "a", "c", "é", "", "zz"], [3, 1, 2, -5, 10**15, 0]]
 )
@@ -176,20 +116,28 @@ _INSTRUMENT_IDS: st.SearchStrategy[list[Any]] = st.sampled_from(
     [["BTC", "ETH", "ETH:2", "56"], [7, 3, 56, -1]]
 )
 _ASSET_IDS: st.SearchStrategy[list[Any]] = st.sampled_from([["USD", "BTC", "EUR"], [1, 2, 3]])
-_SHARED_TABLE = "shared"
+_KINDS = st.sampled_from(["linear", "linear", "inverse", "inverse", "quanto", "call", "put"])
+_HOW_MANY_ROWS = st.sampled_from([2, 1, 0, 3, 4, 5, 6, 8])
+_HOW_MANY = st.sampled_from([1, 2, 3, 6, 0])  # accounts; few of them share many positions
 
 
 @st.composite
-def exchanges(draw: st.DrawFn, *, dyadic: bool = False) -> Exchange:
-    """Draw one exchange; `dyadic` ones are exact in doubles and often stand on the line."""
+def exchanges(
+    draw: st.DrawFn, *, dyadic: bool = False, only: Mapping[str, Any] | None = None
+) -> Exchange:
+    """Draw one exchange; `dyadic` ones are exact in doubles and often stand on the line.
+
+    With `only` every key of the ruleset that it does not name has its default.
+    """
     numbers = DYADIC if dyadic else UGLY
     instrument_ids = draw(_INSTRUMENT_IDS)[: draw(st.integers(1, 4))]
     asset_ids = draw(_ASSET_IDS)[: draw(st.integers(1, 3))]
-    account_ids = draw(_ACCOUNT_IDS)[: draw(st.integers(0, 6))]
+    account_ids = draw(_ACCOUNT_IDS)[: draw(_HOW_MANY)]
     assets = [_asset(draw, numbers, asset) for asset in asset_ids]
     instruments = [_instrument(draw, numbers, i, asset_ids) for i in instrument_ids]
-    rules = _rules(draw, numbers, [str(i) for i in instrument_ids], [str(a) for a in asset_ids])
-    count = draw(st.integers(0, 8)) if account_ids else 0
+    tables = [str(i) for i in instrument_ids]
+    rules = rulesets(draw, numbers, tables, [str(a) for a in asset_ids], only)
+    count = draw(_HOW_MANY_ROWS) if account_ids else 0
     positions = [_position(draw, numbers, account_ids, instruments) for _ in range(count)]
     for row in positions:
         if row["margin_mode"] == "isolated":
@@ -208,69 +156,60 @@ def exchanges(draw: st.DrawFn, *, dyadic: bool = False) -> Exchange:
         listed = draw(st.sampled_from([[], account_ids[:2], [*account_ids, _unseen(account_ids)]]))
         accounts = [{"account_id": a, "owner_id": f"group of {a}", "desk": 1} for a in listed]
     exchange = Exchange(positions, balances, accounts, instruments, assets, rules)
-    if dyadic and draw(st.booleans()):
-        return _on_the_line(exchange)
+    if dyadic:
+        exchange = _without_quotients(exchange)
+        return on_the_line(exchange) if draw(st.booleans()) else exchange
     return exchange
 
 
+def _without_quotients(exchange: Exchange) -> Exchange:
+    """Return an exact exchange: entries of an instrument made one, or without fees, if need be."""
+    if is_exact(exchange):
+        return exchange
+    first: dict[Any, float] = {}
+    for row in exchange.positions:
+        first.setdefault(row["instrument_id"], row["entry_price"])
+    positions = [{**row, "entry_price": first[row["instrument_id"]]} for row in exchange.positions]
+    exchange = replace(exchange, positions=positions)
+    if is_exact(exchange):
+        return exchange
+    # A bankruptcy price that no double holds: at the mark then.
+    requirement = {**exchange.rules["requirement"], "close_fee": "mark"}
+    return replace(exchange, rules={**exchange.rules, "requirement": requirement})
+
+
 def _asset(draw: st.DrawFn, numbers: Numbers, asset_id: Any) -> dict[str, Any]:
-    table = draw(st.sampled_from([None, _SHARED_TABLE]))
+    table = draw(st.sampled_from([None, SHARED_TABLE]))
     return {"asset_id": asset_id, "price": draw(numbers.asset_price), "weight_table": table}
 
 
 def _instrument(draw: st.DrawFn, numbers: Numbers, i: Any, assets: list[Any]) -> dict[str, Any]:
-    kind = draw(st.sampled_from(["linear", "inverse"]))
+    kind = draw(_KINDS)
     return {
         "instrument_id": i,
         "kind": kind,
         "settle_asset": draw(st.sampled_from(assets)),
-        "mark_price": draw(numbers.mark if kind == "linear" else numbers.inverse_mark),
+        "mark_price": draw(numbers.inverse_mark if kind == "inverse" else numbers.mark),
         "contract_size": draw(st.none() | numbers.contract_size),
-        "tier_table": draw(st.sampled_from([None, _SHARED_TABLE])),
+        "tier_table": draw(st.sampled_from([None, SHARED_TABLE])),
+        "close_fee_rate": draw(st.none() | numbers.fee_rate),
+        "quanto_multiplier": draw(numbers.multiplier) if kind == "quanto" else None,
+        "underlying_price": draw(numbers.mark) if kind in OPTIONS else None,
     }
-
-
-def _rules(draw: st.DrawFn, n: Numbers, tables: list[str], assets: list[str]) -> dict[str, Any]:
-    rules: dict[str, Any] = {"id": "random", "tiers": [], "weights": []}
-    sections: dict[str, dict[str, st.SearchStrategy[Any]]] = {
-        "buckets": {"valuation_asset": st.just("USD")},
-        "requirement": {"initial": st.sampled_from(["tier", "leverage", "larger"])},
-        "collateral": {"profit_weight": n.profit_weight},
-        "trigger": {
-            "compare": st.sampled_from(["lt", "le"]),
-            "level": n.level,
-            "zero_requirement": st.sampled_from(["compare", "never"]),
-        },
-    }
-    for section, keys in sections.items():
-        if draw(st.booleans()):
-            rules[section] = {key: draw(values) for key, values in keys.items()}
-    for table in [*tables, _SHARED_TABLE]:
-        for floor in _floors(draw, n, 4):
-            rates = {"maintenance_rate": draw(n.rate), "initial_rate": draw(n.rate)}
-            rules["tiers"].append({"tier_table": table, "floor": floor, **rates})
-    for table in [*assets, _SHARED_TABLE]:
-        for floor in _floors(draw, n, 3):
-            row = {"weight_table": table, "floor": floor, "maintenance_weight": draw(n.weight)}
-            if draw(st.booleans()):
-                row["initial_weight"] = draw(n.weight)
-            if draw(st.booleans()):
-                row["liability_weight"] = draw(n.liability_weight)
-                row["borrow_maintenance_rate"] = draw(n.rate)
-                row["borrow_initial_rate"] = draw(n.rate)
-            rules["weights"].append(row)
-    return rules
-
-
-def _floors(draw: st.DrawFn, numbers: Numbers, most: int) -> list[float]:
-    return [0.0, *sorted(draw(st.lists(numbers.floor, max_size=most - 1, unique=True)))]
 
 
 def _position(
     draw: st.DrawFn, numbers: Numbers, account_ids: list[Any], instruments: Rows
 ) -> dict[str, Any]:
     terms = draw(st.sampled_from(instruments))
-    other = [None, None, _SHARED_TABLE, *(str(row["instrument_id"]) for row in instruments)]
+    other = [
+        None,
+        None,
+        None,
+        None,
+        SHARED_TABLE,
+        *(str(row["instrument_id"]) for row in instruments),
+    ]
     with_orders = draw(st.booleans())
     return {
         "account_id": draw(st.sampled_from(account_ids)),
@@ -302,8 +241,9 @@ def _price_of(assets: Rows, asset_id: Any) -> float:
 def _notional(position: dict[str, Any], instruments: Rows, assets: Rows) -> float:
     terms = _find(instruments, position)
     size = abs(position["quantity"]) * (terms["contract_size"] or 1.0)
-    mark = terms["mark_price"] if terms["kind"] == "linear" else 1.0 / terms["mark_price"]
-    return float(size * mark * _price_of(assets, terms["settle_asset"]))
+    mark = terms["underlying_price"] or terms["mark_price"]
+    value = 1.0 / mark if terms["kind"] == "inverse" else mark * (terms["quanto_multiplier"] or 1.0)
+    return float(size * value * _price_of(assets, terms["settle_asset"]))
 
 
 def _unseen(account_ids: list[Any]) -> Any:
@@ -312,30 +252,3 @@ def _unseen(account_ids: list[Any]) -> Any:
 
 def _is_of(row: dict[str, Any], account_id: Any) -> bool:
     return bool(row["account_id"] == account_id)
-
-
-def _on_the_line(exchange: Exchange) -> Exchange:
-    """Return it with money added until each short bucket has a buffer of exactly 0."""
-    cash = "cash" if isinstance(exchange.assets[0]["asset_id"], str) else 99
-    weight = {"weight_table": str(cash), "maintenance_weight": 1.0}
-    rules = {**exchange.rules, "weights": [*exchange.rules["weights"], weight]}
-    assets = [*exchange.assets, {"asset_id": cash, "price": 1.0}]
-    expected = exchange.expected()
-    short: dict[tuple[Any, str], Fraction] = {
-        (bucket["account_id"], bucket["bucket_id"]): -bucket["margin_buffer"]
-        for bucket in expected["buckets"]
-        if bucket["margin_buffer"] < 0
-    }
-    positions = [dict(row) for row in exchange.positions]
-    for row, result in zip(positions, expected["positions"], strict=True):
-        lack = short.get((result["account_id"], result["bucket_id"]), Fraction(0))
-        if row["margin_mode"] == "isolated" and lack:
-            price = _price_of(assets, _find(exchange.instruments, row)["settle_asset"])
-            row["isolated_margin"] += float(lack / Fraction(price))
-    added = [
-        {"account_id": account, "asset_id": cash, "amount": float(lack)}
-        for (account, label), lack in short.items()
-        if label == "cross"
-    ]
-    balances = [*exchange.balances, *added]
-    return Exchange(positions, balances, exchange.accounts, exchange.instruments, assets, rules)

@@ -72,6 +72,7 @@ WRONG: dict[str, list[pl.Series]] = {
     "word": [pl.Series([1, 2]), pl.Series([True, False]), pl.Series([0.5, 1.5])],
     "name": [pl.Series([1.5, 2.5]), pl.Series([True, False]), pl.Series([b"a", b"b"])],
     "flag": [pl.Series([1, 0]), pl.Series(["true", "false"])],
+    "time": [pl.Series([20260101, 1]), pl.Series([1.5, 2.5]), pl.Series([True, False])],
 }
 
 

@@ -29,21 +29,22 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "collateral": {"profit_and_loss": "beside", "profit_weight": 1.0},
     "trigger": {"compare": "lt", "level": 1.0, "zero_requirement": "compare"},
 }
-# Words the oracle can compute; another one is refused, never computed as if it were these.
-KNOWN: dict[str, set[str]] = {
-    "pooling": {"all"},
-    "netting": {"net"},
-    "tier_mode": {"marginal"},
-    "tier_basis": {"notional"},
-    "tier_edge": {"upper"},
-    "price_basis": {"mark"},
-    "initial": {"tier", "leverage", "larger"},
-    "close_fee": {"none"},
-    "open_orders": {"initial"},
-    "profit_and_loss": {"beside"},
-    "compare": {"lt", "le"},
-    "zero_requirement": {"compare", "never"},
+# [5] Each key that takes a word, with all its words, the default first.
+WORDS: dict[str, tuple[str, ...]] = {
+    "pooling": ("all", "settle_asset"),
+    "netting": ("net", "gross", "larger_side"),
+    "tier_mode": ("marginal", "slab"),
+    "tier_basis": ("notional", "base", "contracts"),
+    "tier_edge": ("upper", "lower"),
+    "price_basis": ("mark", "entry"),
+    "initial": ("tier", "leverage", "larger"),
+    "close_fee": ("none", "mark", "bankruptcy"),
+    "open_orders": ("initial", "both", "none"),
+    "profit_and_loss": ("beside", "settle_asset"),
+    "compare": ("lt", "le"),
+    "zero_requirement": ("compare", "never"),
 }
+OPTIONS = ("call", "put")
 
 
 def exact(value: Any, default: Any = None) -> Fraction:
@@ -88,12 +89,22 @@ class Bucket:
         """Return the instruments held, by first appearance."""
         return list(dict.fromkeys(row.instrument_id for row in self.rows))
 
-    def sides(self) -> list[list[Position]]:
-        """Rows margined as one size: one instrument, one tier table. [4, netting]"""
-        sides: dict[tuple[Any, str], list[Position]] = {}
+    def sides(self, netting: str) -> list[list[Position]]:
+        """Return the rows margined as one size, by first appearance. [4, netting]
+
+        They share instrument and tier table; longs (quantities of 0 too) and shorts stand apart
+        unless `netting` is "net".
+        """
+        sides: dict[tuple[Any, str, bool], list[Position]] = {}
         for row in self.rows:
-            sides.setdefault((row.instrument_id, row.tier_table), []).append(row)
+            short = netting != "net" and row.quantity < 0
+            sides.setdefault((row.instrument_id, row.tier_table, short), []).append(row)
         return list(sides.values())
+
+    def net_and_gross(self, instrument_id: Any) -> tuple[Fraction, Fraction]:
+        """Return the signed and the unsigned sum of the contracts held of an instrument."""
+        held = [row.quantity for row in self.rows if row.instrument_id == instrument_id]
+        return sum(held, ZERO), sum(map(abs, held), ZERO)
 
 
 @dataclass
@@ -110,15 +121,42 @@ class World:
         """Return the price of the asset that the instrument settles in."""
         return exact(self.assets[self.instruments[instrument_id]["settle_asset"]]["price"])
 
+    def kind(self, instrument_id: Any) -> str:
+        """Return linear, inverse, quanto, call or put."""
+        return str(self.instruments[instrument_id]["kind"])
+
+    def is_option(self, instrument_id: Any) -> bool:
+        """Return whether its value is a premium, not profit. [4]"""
+        return self.kind(instrument_id) in OPTIONS
+
+    def contract_size(self, instrument_id: Any) -> Fraction:
+        """Return m, the units of one contract."""
+        return exact(self.instruments[instrument_id].get("contract_size"), 1)
+
     def contract_value(self, instrument_id: Any, price: Fraction) -> Fraction:
-        """Settle asset that one contract is worth: m P linear, m / P inverse. [4]"""
-        terms = self.instruments[instrument_id]
-        size = exact(terms.get("contract_size"), 1)
-        return {"linear": size * price, "inverse": size / price}[terms["kind"]]
+        """Settle asset that one contract is worth: m P linear, m / P inverse, m k P, m V. [4]"""
+        size, kind = self.contract_size(instrument_id), self.kind(instrument_id)
+        if kind == "inverse":
+            return size / price
+        if kind == "quanto":
+            size *= exact(self.instruments[instrument_id]["quanto_multiplier"])
+        return size * price
+
+    def price_of(self, instrument_id: Any, value: Fraction) -> Fraction:
+        """Return the price at which one contract has this value."""
+        unit = self.contract_value(instrument_id, Fraction(1))
+        return unit / value if self.kind(instrument_id) == "inverse" else value / unit
 
     def direction(self, instrument_id: Any) -> int:
-        """+1 where a long gains as the contract value rises (linear), -1 where it loses."""
-        return {"linear": 1, "inverse": -1}[self.instruments[instrument_id]["kind"]]
+        """+1 where a long gains as the contract value rises, -1 where it loses (inverse)."""
+        return -1 if self.kind(instrument_id) == "inverse" else 1
+
+    def notional_value(self, instrument_id: Any, value: Fraction) -> Fraction:
+        """Return the notional of one contract of that value: the value, of an option m U. [4]"""
+        if not self.is_option(instrument_id):
+            return value
+        underlying = exact(self.instruments[instrument_id]["underlying_price"])
+        return self.contract_size(instrument_id) * underlying
 
     def marks(self) -> dict[Any, Fraction]:
         """Contract value of every instrument at its mark."""
@@ -135,13 +173,14 @@ class World:
 def build_world(
     instruments: Sequence[Row], assets: Sequence[Row], rules: Mapping[str, Any]
 ) -> World:
-    """Return market and rules with defaults filled in; refuse a word the oracle lacks. [5]"""
+    """Return market and rules with defaults filled in; refuse a word that there is not. [5]"""
     rule: dict[str, Any] = {}
     for section, keys in DEFAULTS.items():
         for key, default in keys.items():
             rule[key] = rules.get(section, {}).get(key, default)
-            if key in KNOWN and rule[key] not in KNOWN[key]:
-                raise NotImplementedError(f"{section}.{key} = {rule[key]!r}")
+            if key in WORDS and rule[key] not in WORDS[key]:
+                raise ValueError(f"{section}.{key} = {rule[key]!r}")
+    rule["ladder"] = rules.get("ladder", [])
     tables: list[dict[str, list[Row]]] = []
     for key, name in (("tiers", "tier_table"), ("weights", "weight_table")):
         rows: dict[str, list[Row]] = {}
@@ -154,29 +193,32 @@ def build_world(
 
 
 def build_buckets(positions: Sequence[Row], balances: Sequence[Row], world: World) -> list[Bucket]:
-    """Return buckets account by account: cross first, then isolated ones in input order. [6]"""
-    cross: dict[Any, Bucket] = {}
+    """Return buckets account by account: cross by first appearance, then isolated ones. [6]"""
+    cross: dict[Any, dict[str, Bucket]] = {}
     isolated: dict[Any, list[Bucket]] = {}
+
+    def pool(owner: Any, asset: Any) -> Bucket:
+        """Return the cross bucket that holds what is in this asset. [5, pooling]"""
+        label = "cross" if world.rule["pooling"] == "all" else f"cross:{asset}"
+        return cross.setdefault(owner, {}).setdefault(label, Bucket(owner, label, False))
+
     for index, given in enumerate(positions):
         row = _read_position(index, given, world)
+        asset = world.instruments[row.instrument_id]["settle_asset"]
         if row.isolated:
             held = isolated.setdefault(row.account_id, [])
             label = _free_label(f"isolated:{row.instrument_id}", {b.label for b in held})
             posted = Bucket(row.account_id, label, True, [row])
-            asset = world.instruments[row.instrument_id]["settle_asset"]
             posted.add_balance(asset, row.isolated_margin)
             held.append(posted)
         else:
-            pool = cross.setdefault(row.account_id, Bucket(row.account_id, "cross", False))
-            pool.rows.append(row)
+            pool(row.account_id, asset).rows.append(row)
     for given in balances:
-        owner = given["account_id"]
-        pool = cross.setdefault(owner, Bucket(owner, "cross", False))
-        pool.add_balance(given["asset_id"], exact(given["amount"]))
+        asset = given["asset_id"]
+        pool(given["account_id"], asset).add_balance(asset, exact(given["amount"]))
     buckets: list[Bucket] = []
     for owner in in_order(positions, balances):
-        buckets += [cross[owner]] if owner in cross else []
-        buckets += isolated.get(owner, [])
+        buckets += [*cross.get(owner, {}).values(), *isolated.get(owner, [])]
     return buckets
 
 

@@ -8,7 +8,7 @@ frame starts from here, so that the fault is the only one there is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import polars as pl
@@ -66,6 +66,7 @@ def frames() -> Frames:
                 "underlying_id": ["BTC", "ETH", "BTC"],
                 "strike": [1.0, 1.0, 1.0],
                 "expiry": [date(2027, 1, 1)] * 3,
+                "mark_time": [datetime(2026, 12, 25, 8)] * 3,
                 "mark_iv": [0.5, 0.5, 0.5],
                 "underlying_price": [100.0, 10.0, 100.0],
             }
@@ -76,6 +77,7 @@ def frames() -> Frames:
                 "price": [1.0, 100.0],
                 "weight_table": ["USD", "BTC"],
                 "is_stable": [True, False],
+                "price_time": ["2026-12-25T08:00:00Z", "2026-12-25"],
             }
         ),
         "tiers": pl.DataFrame(

@@ -29,7 +29,7 @@ from faulty import (
     respell,
 )
 from margrave.schema import ALLOWED, FRAMES, REJECT_COLUMNS, Column
-from small_night import frames, rules_of, sweep, with_value
+from small_night import frames, sweep, with_value
 
 MODES = ("raise", "quarantine")
 NEAR = [(f, c, word) for f, c in columns() if f != "accounts" for word in respell(c.name)]
@@ -170,11 +170,24 @@ def test_a_word_outside_its_list_is_refused(frame: str, column: Column, word: st
         assert len(message) < 400
 
 
-@pytest.mark.parametrize("kind", ["quanto", "call", "put"])
-def test_a_kind_that_is_not_available_yet_is_never_accepted_and_ignored(kind: str) -> None:
-    message = in_both_modes(mg.SchemaError, spoilt("instruments", "kind", kind))
-    assert f"instruments.kind: '{kind}' is not available yet" in message
-    assert f"rows {ROW}" in message
+@pytest.mark.parametrize(
+    ("kind", "column"),
+    [
+        ("quanto", "quanto_multiplier"),
+        ("call", "underlying_price"),
+        ("put", "underlying_price"),
+    ],
+)
+def test_what_a_kind_needs_must_be_given_with_it(kind: str, column: str) -> None:
+    night = spoilt("instruments", "kind", kind)
+    others = {"quanto_multiplier", "underlying_price"} - {column}
+    night["instruments"] = night["instruments"].drop(others)
+    sweep(night)
+    lacking = {**night, "instruments": with_value(night["instruments"], column, ROW, None)}
+    message = in_both_modes(mg.DataError, lacking)
+    assert f"instruments.{column}: 1 value is null (first rows: {ROW})" in message
+    absent = {**night, "instruments": night["instruments"].drop(column)}
+    assert f"instruments.{column}: 1 value is null" in in_both_modes(mg.DataError, absent)
 
 
 @pytest.mark.parametrize(
@@ -355,36 +368,6 @@ def test_all_bad_values_are_told_at_once_with_the_first_five_rows() -> None:
     assert lines[1].startswith("positions.quantity: 15 values are NaN (first rows: 0, 1, 2, 3, 4;")
     assert lines[-1].startswith("hint: ")
     assert len(lines) == 3
-
-
-@pytest.mark.parametrize("threads", [0, -1, True, False, "2", 1.5, 2.0, [1]])
-def test_a_wrong_number_of_threads_is_named(threads: Any) -> None:
-    night = frames()
-    book = mg.Book(night["positions"], night["balances"], night["instruments"])
-    market = mg.Market(night["instruments"], night["assets"])
-    runs: list[Any] = [
-        lambda: mg.Book(
-            night["positions"], night["balances"], night["instruments"], threads=threads
-        ),
-        lambda: book.sweep(market, rules_of(night), threads=threads),
-        lambda: sweep(night, threads=threads),
-    ]
-    for run in runs:
-        assert "threads" in refused(mg.MargraveError, run)
-
-
-@pytest.mark.parametrize("on_error", ["ignore", "Raise", None, "", 1, ["raise"]])
-def test_a_wrong_on_error_is_named(on_error: Any) -> None:
-    message = refused(mg.MargraveError, lambda: sweep(frames(), on_error=on_error))
-    assert "on_error" in message
-
-
-def test_what_is_no_market_and_no_rules_is_named() -> None:
-    night = frames()
-    book: Any = mg.Book(night["positions"], night["balances"], night["instruments"])
-    market = mg.Market(night["instruments"], night["assets"])
-    assert "market" in refused(mg.MargraveError, lambda: book.sweep(None, rules_of(night)))
-    assert "rules" in refused(mg.MargraveError, lambda: book.sweep(market, "hyperliquid"))
 
 
 def test_a_leverage_so_small_that_money_overflows_is_bad_data() -> None:

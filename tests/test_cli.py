@@ -119,7 +119,7 @@ def test_presets_are_listed_and_shown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "demo", "generate", "sweep", "rules", "rules list", "rules show"],
+    ["", "demo", "generate", "sweep", "check", "rules", "rules list", "rules show"],
     ids=lambda command: command.replace(" ", "_") or "margrave",
 )
 def test_the_help_reads_as_stored(tmp_path: Path, command: str) -> None:
@@ -137,9 +137,11 @@ def test_no_command_shows_the_help_and_is_2(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        "check x",
+        "check",
+        "check x --max-rejects -1",
+        "check x --out y",
         "stress x",
-        "rules diff a b",
+        "rules diff a",
         "sweep",
         "sweep x",
         "sweep x --out",

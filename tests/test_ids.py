@@ -11,7 +11,7 @@ import pytest
 
 import margrave as mg
 from faulty import refused
-from small_night import Frames, frames, sweep
+from small_night import Frames, frames, rules_of, sweep
 
 ACCOUNTS = ["a", "b", "c", "d", "e"]
 NUMBERS = {"account": {a: n for n, a in enumerate(ACCOUNTS, 1)}, "asset": {"USD": 1, "BTC": 2}}
@@ -141,6 +141,48 @@ def test_the_largest_integers_stay_apart(what: str, dtype: Any, ids: list[int]) 
     assert len(result.manifest["result_digest"]) == 64
 
 
+LARGE = [2**64 - 1, 2**63, 2**63 - 1, 5, 0]
+
+
+@pytest.mark.parametrize("what", ["account", "instrument", "asset"])
+@pytest.mark.parametrize("width", [pl.Int64, pl.Int128, pl.UInt8])
+def test_unsigned_ids_beyond_int64_meet_ids_of_other_widths(what: str, width: Any) -> None:
+    new = dict(zip(range(1, 6), LARGE[::-1], strict=True))  # 1 is 0, 2 is 5, 3 is beyond
+    night = with_ids(numbered(), what, new, pl.UInt64)
+    small = {"account": "accounts", "instrument": "positions", "asset": "balances"}[what]
+    column = next(c for f, c, named in ID_COLUMNS if (f, named) == (small, what))
+    night[small] = night[small].filter(pl.col(column) <= 5)
+    wide = dict(night)
+    night[small] = night[small].with_columns(pl.col(column).cast(width))
+    assert night[small].height
+    assert_same_figures(sweep(night), sweep(wide))
+    assert sweep(night).manifest["result_digest"] == sweep(wide).manifest["result_digest"]
+
+
+def test_negative_ids_and_ids_beyond_int64_come_back_as_text() -> None:
+    night = numbered()
+    positions = pl.Series("account_id", [2**63, 1, 1, 2, 2**63], dtype=pl.UInt64)
+    balances = pl.Series("account_id", [-1, 1, 2, -2, -2], dtype=pl.Int64)
+    night["positions"] = night["positions"].with_columns(positions)
+    night["balances"] = night["balances"].with_columns(balances)
+    ids = sweep(night).accounts["account_id"]
+    assert ids.to_list() == ["9223372036854775808", "1", "2", "-1", "-2", "5"]
+
+
+def test_a_market_that_lacks_the_large_ids_of_a_book_still_knows_the_small_ones() -> None:
+    large = {1: 2**64 - 1, 2: 7, 3: 2**63}
+    night = with_ids(numbered(), "instrument", large, pl.UInt64)
+    book = mg.Book(
+        night["positions"], night["balances"], night["instruments"], on_error="quarantine"
+    )
+    few = night["instruments"].filter(pl.col("instrument_id") == 7)
+    few = few.with_columns(pl.col("instrument_id").cast(pl.Int8))
+    result = book.sweep(mg.Market(few, night["assets"]), rules_of(night))
+    assert result.positions["mark_price"].to_list() == [None, 10.0, None, None, 10.0]
+    values = [str(large[n]) for n in (1, 1, 3)]
+    assert result.rejects["value"].to_list() == values
+
+
 @pytest.mark.parametrize(
     ("positions", "balances", "back"),
     [
@@ -243,6 +285,14 @@ HOSTILE = [
     "x" * 999_999 + "y",
     "'; drop table accounts; --",
     "😀",
+    "👩‍👩‍👧‍👦",
+    "مرحبا",
+    "\u2066שלום\u2069",
+    "日本語",
+    "\ufeffa",
+    "\u2028",
+    "007",
+    "-0",
     "{0}%s\\",
 ]
 

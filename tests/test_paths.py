@@ -180,6 +180,26 @@ def test_a_csv_brings_an_id_that_the_type_of_the_others_cannot_hold(tmp_path: Pa
     assert sweep(night).accounts.schema["account_id"] == pl.String
 
 
+@pytest.mark.parametrize("dtype", [pl.UInt64, pl.Int128, pl.UInt128])
+@pytest.mark.parametrize("csv", ["positions", "balances"])
+def test_ids_of_a_csv_are_as_large_as_those_of_the_other_frames(
+    csv: str, dtype: Any, tmp_path: Path
+) -> None:
+    large = {"a": 2**63, "b": 2**64 - 1, "c": 7, "d": 0, "e": 1}
+    night = frames()
+    for name in ("positions", "balances", "accounts"):
+        ids = pl.col("account_id").replace_strict(large, return_dtype=dtype)
+        night[name] = night[name].with_columns(ids)
+    result = sweep(as_files(night, tmp_path, ".csv", csv))
+    assert result.accounts["account_id"].to_list() == list(large.values())
+    assert result.accounts.schema["account_id"] == dtype
+    assert result.totals.equals(sweep(night).totals)
+    text = (tmp_path / f"{csv}.csv").read_text(encoding="utf-8")
+    (tmp_path / f"{csv}.csv").write_text(text.replace("\n7,", "\n07,"), encoding="utf-8")
+    message = refused(mg.SchemaError, partial(sweep, {**night, csv: tmp_path / f"{csv}.csv"}))
+    assert f"{csv}.account_id: '07' in row {3 if csv == 'positions' else 2} is no int" in message
+
+
 CANONICAL = [["0", "-1", "10"], ["9223372036854775807", "-9223372036854775808"]]
 TEXT = ["007", "-0", "+1", "9223372036854775808", " 1", "1 ", "1.0", "1e3", "x", "-", "٣", '""']
 

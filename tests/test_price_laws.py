@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import margrave as mg
 from agreement import slacks_of
 from exchanges import Exchange
-from test_laws import ANY, by_bucket, examples, sweep, trigger_of
+from test_laws import ANY, by_bucket, examples, sweep, trigger_of, word
 
 
 def with_mark(exchange: Exchange, instrument_id: Any, mark: float) -> Exchange:
@@ -47,8 +47,23 @@ class Moved:
         return flag, bucket["margin_buffer"], float(slack.bounds["margin_buffer"])
 
 
+def stands_still(exchange: Exchange, row: dict[str, Any]) -> bool:
+    """Return whether a sweep at another mark of the row's instrument sees all else held.
+
+    Fees at the bankruptcy prices of other instruments move with equity; a liquidation price holds
+    them where they are. An option has no liquidation price, but its mark moves equity all the same.
+    """
+    terms = {terms["instrument_id"]: terms for terms in exchange.instruments}
+    if terms[row["instrument_id"]]["kind"] in ("call", "put"):
+        return False
+    others = {r["instrument_id"] for r in exchange.positions} - {row["instrument_id"]}
+    fees = any(terms[other]["close_fee_rate"] for other in others)
+    return not (fees and word(exchange, "close_fee") == "bankruptcy")
+
+
 def drawn_row(exchange: Exchange, data: st.DataObject, kind: str) -> dict[str, Any] | None:
-    rows = sweep(exchange).positions.filter(pl.col("liquidation_price_kind") == kind).to_dicts()
+    found = sweep(exchange).positions.filter(pl.col("liquidation_price_kind") == kind).to_dicts()
+    rows = [row for row in found if stands_still(exchange, row)]
     return data.draw(st.sampled_from(rows)) if rows else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -12,18 +13,20 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 
 
 def test_the_first_example_runs_and_its_arithmetic_holds() -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert block.count("\n") <= 15
-    names: dict[str, object] = {}
-    exec(block, names)
-    night = names["night"]
-    accounts, positions = night.accounts, night.positions  # type: ignore[attr-defined]
+    first, second = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert first.count("\n") <= 15
+    names: dict[str, Any] = {}
+    exec(first, names)
+    accounts, positions = names["night"].accounts, names["night"].positions
     assert accounts["status"].to_list() == ["healthy", "below_initial"]
     assert accounts["margin_balance"].to_list() == [17_000.0, 2_000.0]
     assert accounts["maintenance_margin"].to_list() == pytest.approx([387.5, 1_550.0])
     assert accounts["initial_margin"][1] == pytest.approx(3_100.0)
     prices: pl.Series = positions["liquidation_price"]
     assert prices.to_list() == pytest.approx([14_000 / 0.49375, 126_000 / 2.025])
+    exec(second, names)
+    buffers = names["change"].accounts["margin_buffer_change"].to_list()
+    assert buffers == pytest.approx([-0.1 * 387.5, -0.1 * 1_550.0])
 
 
 def test_both_commands_stand_where_the_pipeline_reads_them() -> None:

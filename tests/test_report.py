@@ -290,6 +290,53 @@ def test_large_money_is_shown_without_cents() -> None:
     assert "-1.0000e+20" in text
 
 
+def accounting(**given: Any) -> dict[str, Any]:
+    nothing = {"positions": 0, "balances": 0}
+    aside = {
+        "indeterminate_accounts": 0,
+        "rows_of_indeterminate_accounts": nothing,
+        "rows_without_account": nothing,
+    }
+    control = {
+        "quantity": [{"instrument_id": name} for name in ("BTC", "ETH", None)],
+        "amount": [{"asset_id": "USD"}],
+    }
+    aside |= given.pop("set_aside", {})
+    return {"set_aside": aside, "inexact_numbers": {}, "control": control} | given
+
+
+CONTROL = "Control: in = used + set aside, 2 instruments, 1 asset"
+
+
+def test_of_a_clean_night_the_accounting_is_one_line() -> None:
+    assert report.accounting(accounting()) == CONTROL
+
+
+def test_what_is_set_aside_is_told_with_its_rows() -> None:
+    lost = {"positions.quantity": 1_234, "balances.amount": 1}
+    rows = {"positions": 1_234_567, "balances": 2, "accounts": 1}
+    aside = {
+        "indeterminate_accounts": 1,
+        "rows_of_indeterminate_accounts": rows,
+        "rows_without_account": {"positions": 0, "balances": 3, "accounts": 0},
+    }
+    assert report.accounting(accounting(set_aside=aside, inexact_numbers=lost)) == (
+        "Set aside: input that enters no figure\n"
+        "  rows                        positions  balances  accounts\n"
+        "  of 1 indeterminate account  1,234,567         2         1\n"
+        "  without an account                  0         3         0\n"
+        "Numbers that lost digits as 64-bit floats: positions.quantity 1,234, balances.amount 1\n"
+        + CONTROL
+    )
+
+
+def test_rows_without_account_are_told_where_no_account_is_indeterminate() -> None:
+    aside = {"rows_without_account": {"positions": 1, "balances": 0}}
+    text = report.accounting(accounting(set_aside=aside))
+    assert "of 0 indeterminate accounts" in text
+    assert "without an account" in text
+
+
 def test_a_report_loads_neither_engine_nor_core() -> None:
     code = (
         "import sys, types; package = types.ModuleType('margrave'); "
