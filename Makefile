@@ -1,7 +1,7 @@
 # The verbs of this project, for people. `.ci/run` uses the same ones.
 PYTHON ?= .venv/bin/python
 
-.PHONY: setup develop test lint format wheel bench bench-kernel demo clean
+.PHONY: setup develop test lint format wheel fuzz mutants bench bench-kernel demo clean
 
 setup:  ## an environment with everything, built in place
 	python3 -m venv .venv
@@ -36,6 +36,12 @@ wheel:  ## build the wheel and try it in an environment of its own
 	cd target && wheel-venv/bin/margrave --version
 	cd target && wheel-venv/bin/margrave demo --accounts 1000 --quiet
 	cd target && wheel-venv/bin/python -c "import margrave; print(margrave.Rules.preset('hyperliquid'))"
+
+fuzz:  ## 100,000 hostile nights at the public API (about a quarter of an hour)
+	cd tests && ../$(PYTHON) -m fuzz.border --calls 100000 --seconds 3600 --seed 1
+
+mutants:  ## break the core spot by spot, what no test catches is printed (hours; cargo install cargo-mutants)
+	cargo mutants --package margrave-core
 
 bench:  ## end to end, beside Polars (minutes)
 	$(PYTHON) -m pytest benches/end_to_end.py
