@@ -266,6 +266,7 @@ def test_what_is_no_market_or_no_rules_is_named() -> None:
 def test_a_missing_table_of_either_ruleset_is_refused() -> None:
     lacking = NOW.with_tables(tiers=NOW.tiers.with_columns(tier_table=pl.lit("Y")))
     compare = book(QUANTITY, CASH).compare
-    for pair in ((lacking, NOW), (NOW, lacking)):
+    for name, pair in (("rules_a", (lacking, NOW)), ("rules_b", (NOW, lacking))):
         message = refused(mg.RulesError, partial(compare, market(), *pair))
+        assert message.startswith(f"{name} ({lacking.id!r}): ")
         assert 'tiers.tier_table: no table "X"' in message

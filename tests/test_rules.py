@@ -262,3 +262,9 @@ def test_all_mistakes_are_told_at_once_with_their_paths() -> None:
         + ["tiers.3.initial_rate", "tiers.4.floor", "tiers.5"]
     )
     assert message.splitlines()[0] == "ruleset: 21 mistakes"
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text('id = "marked"\n', encoding="utf-8-sig")
+    assert mg.Rules.load(path).id == "marked"

@@ -209,8 +209,13 @@ class Book:
                 "rules_b; money in different assets has no difference"
             )
         require_carriable([] if self._accounts is None else self._accounts.raw.columns)
-        a, b = (self.sweep(market, rules, threads=threads) for rules in (rules_a, rules_b))
-        return Comparison(a, b, (rules_a.id, rules_b.id))
+        swept = []
+        for name, rules in (("rules_a", rules_a), ("rules_b", rules_b)):
+            try:
+                swept.append(self.sweep(market, rules, threads=threads))
+            except RulesError as error:
+                raise RulesError(f"{name} ({shown(rules.id)}): {error}") from error
+        return Comparison(swept[0], swept[1], (rules_a.id, rules_b.id))
 
     def _require_same_ids(self, market: Market) -> None:
         pairs = (

@@ -12,6 +12,7 @@ from margrave.ids import common_kind, id_column, in_type, meet
 
 __all__ = ["Market"]
 
+
 class Market:
     """Contract terms, marks and asset prices.
 

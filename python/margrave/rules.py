@@ -253,7 +253,7 @@ def _read_toml(path: Path) -> dict[str, object]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise OSError(f"it may hold {MAX_BYTES // 2**20} MB at most")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin files with a mark
     except (OSError, ValueError) as error:
         raise RulesError(f"{path}: the ruleset file cannot be read: {error}") from error
     try:
