@@ -8,7 +8,7 @@ near miss of a name, a word outside its list. Values are the core's to check.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -92,16 +92,21 @@ def read(name: str, source: object) -> pl.DataFrame:
     except (Exception, pl.exceptions.PanicException) as error:
         what = "LazyFrame cannot be collected" if lazy else "Arrow stream cannot be read"
         raise SchemaError(f"{name}: its {what}: {error}") from error
-    return raw if lazy else _owned(raw)
+    return raw if lazy else _owned(name, raw)
 
 
-def _owned(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a producer's frame with numbers in memory of its own.
+def _owned(name: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a producer's frame with the numbers that are read in memory of its own.
 
     What comes over a stream may be NumPy's memory, which its owner may still write to.
     """
     columns = {c.name: c for c in frame if not INDEX.fullmatch(c.name)}
-    numbers = {n: c for n, c in columns.items() if c.dtype.is_integer() or c.dtype.is_float()}
+    known = columns if name == "accounts" else {c.name for c in FRAMES.get(name, ())}
+    numbers = {
+        n: c
+        for n, c in columns.items()
+        if n in known and (c.dtype.is_integer() or c.dtype.is_float())
+    }
     copies = {name: c.zip_with(c.is_not_null(), c) for name, c in numbers.items()}
     return pl.DataFrame(columns | copies)
 
@@ -166,21 +171,23 @@ def _with_integer_ids(name: str, raw: pl.DataFrame) -> pl.DataFrame:
 def _require(name: str, raw: pl.DataFrame, columns: Sequence[Column]) -> None:
     """Refuse missing columns and near misses, all at once."""
     faults = []
+    names = raw.columns
+    present = set(names)
     if name != "accounts":
         faults = [
             f"{name}.{unknown}: no such column; did you mean {meant}?"
-            for unknown in raw.columns
-            if (meant := near_miss(name, unknown, raw.columns)) is not None
+            for unknown in names
+            if (meant := near_miss(name, unknown, present)) is not None
         ]
-    missing = [c.name for c in columns if c.required and c.name not in raw.columns]
+    missing = [c.name for c in columns if c.required and c.name not in present]
     faults += [f"{name}.{column}: this required column is missing" for column in missing]
     if faults:
-        have = ", ".join(raw.columns[:30]) or "none"
+        have = ", ".join(names[:30]) or "none"
         faults.append(f"hint: {name} has the columns {have}")
         raise SchemaError("\n".join(faults))
 
 
-def near_miss(name: str, unknown: str, present: Sequence[str]) -> str | None:
+def near_miss(name: str, unknown: str, present: Collection[str]) -> str | None:
     """Return the known column that `unknown` was meant to be, if it is so near to one.
 
     Near is: the same first letter, and at most two letters inserted, deleted or replaced

@@ -36,6 +36,7 @@ fn lose(swept: &mut Swept, how: usize) -> bool {
         let slots = block.cash_start[buckets.start]..block.cash_start[buckets.end];
         slots.map(|slot| slot as usize).next()
     });
+    let more = |number: &mut f64| *number = if *number == 0.0 { 0.5 } else { 2.0 * *number };
     match (how, held, cash) {
         (0, Some(at), _) => {
             block.row.remove(at);
@@ -45,8 +46,8 @@ fn lose(swept: &mut Swept, how: usize) -> bool {
             block.row.push(block.row[at]);
             block.slot.push(block.slot[at]);
         }
-        (2, Some(at), _) => block.quantity[block.slot[at] as usize] += 0.5,
-        (3, _, Some(slot)) => block.amount[slot] += 0.5,
+        (2, Some(at), _) => more(&mut block.quantity[block.slot[at] as usize]),
+        (3, _, Some(slot)) => more(&mut block.amount[slot]),
         (4, _, _) => swept.sweep.totals.by_status[1] += 1,
         _ => return false,
     }
