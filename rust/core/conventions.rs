@@ -363,4 +363,26 @@ mod tests {
         assert_eq!(conventions.rung(-1.0, 10.0), Some(1));
         assert_eq!(conventions.rung(-1.0, 0.0), None);
     }
+
+    #[test]
+    fn every_number_out_of_place_is_told_with_its_path() {
+        let rung = |below| Rung { name: "call".into(), margin_level_below: below };
+        let paths = |conventions: Conventions| -> Vec<String> {
+            let mistakes = conventions.mistakes().into_iter();
+            mistakes.map(|text| text.split(':').next().unwrap().to_owned()).collect()
+        };
+        let ladder = |rungs: &[f64]| {
+            let ladder = rungs.iter().map(|below| rung(*below)).collect();
+            paths(Conventions { ladder, ..Conventions::default() })
+        };
+        assert!(ladder(&[1.5, 1.2, 1.0]).is_empty());
+        assert_eq!(ladder(&[1.5, 1.5]), ["ladder.1.margin_level_below"]);
+        assert_eq!(ladder(&[1.2, 1.5]), ["ladder.1.margin_level_below"]);
+        assert_eq!(ladder(&[0.0]), ["ladder.0.margin_level_below"]);
+        assert_eq!(ladder(&[f64::NAN]), ["ladder.0.margin_level_below"]);
+        let wrong = Conventions { profit_weight: 1.1, level: 101.0, ..Conventions::default() };
+        assert_eq!(paths(wrong), ["collateral.profit_weight", "trigger.level"]);
+        let edges = Conventions { profit_weight: 1.0, level: 100.0, ..Conventions::default() };
+        assert!(paths(edges).is_empty());
+    }
 }
