@@ -212,7 +212,7 @@ def test_a_sweep_says_and_states_what_it_set_aside(night: Path) -> None:
         "  of 2 indeterminate accounts          6         2\n"
         "  without an account                   3         0\n"
         "Numbers that lost digits as 64-bit floats: balances.amount 1\n"
-        "Control: in = used + set aside, 2 instruments, 1 asset"
+        "Control: in = used + set aside, 3 instruments, 1 asset"
     )
     stored = json.loads((ran.folder / "out" / "manifest.json").read_text(encoding="utf-8"))
     assert stored["set_aside"]["rows_without_account"] == {"positions": 3, "balances": 0}
