@@ -196,12 +196,13 @@ def _check_refusal(
 ) -> None:
     """A refusal is of a class that its cause deserves."""
     kind, text = type(refusal), str(refusal)
+    of_rows = kind in (mg.DataError, mg.UnknownAsset, mg.UnknownInstrument)
     if on_error == "quarantine":
-        unknown = (mg.UnknownAsset, mg.UnknownInstrument)
-        require(kind not in unknown, f"quarantine raised {refusal!r}")
-        of_rows = text.startswith(("positions.", "balances.", "accounts."))
-        require(kind is not mg.DataError or not of_rows, f"quarantine raised {refusal!r}")
-    elif found is not None and kind is not mg.RulesError:
+        of_book = kind is not mg.DataError or text.startswith(
+            ("positions.", "balances.", "accounts.")
+        )
+        require(not of_rows or not of_book, f"quarantine raised {refusal!r}")
+    elif found is not None and of_rows:
         require(bool(found.places) or "overflow" in text, f"sound rows were refused: {refusal!r}")
 
 

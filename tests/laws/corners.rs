@@ -93,6 +93,22 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn no_requirement_is_below_0_where_floors_all_but_meet(
+        floor in 1.0..1e9,
+        rates in (1e-3..1.0, 1e-3..1.0),
+    ) {
+        // Where the second rate begins, all that is required is an ulp at the first.
+        let rates = [(0.0, 0.0), (floor, rates.0), (f64::next_up(floor), rates.1)];
+        let tiers = night(Kind::Linear, 1.0, &[], 0.0, &rates).rules().tiers;
+        let required = tiers.table(0)[2].maintenance.at(f64::next_up(floor));
+        prop_assert!(required >= 0.0, "{}", required);
+    }
+}
+
 #[test]
 fn rows_that_cost_nothing_together_gain_from_a_price_of_0_on() {
     // 2 at 8 and -1 at 16: the profit is P, of which half counts: P / 2 - 3.5 = P / 16 at 8.
@@ -169,4 +185,14 @@ fn numbers_of_a_ruleset_have_their_bounds() {
         let conventions = Conventions { ladder, ..Conventions::default() };
         assert_eq!(Rules::try_new(conventions, &[], &[]).is_err(), is_wrong, "{below:?}");
     }
+}
+
+#[test]
+fn of_the_rows_of_an_account_the_one_that_overflows_is_refused() {
+    // Orders of 1e18 at 1e300 each are beyond all doubles; the other row is not.
+    let mut night = night(Kind::Inverse, 1e-300, &[(1e-200, 1.0), (0.0, 1.0)], 1.0, &[(0.0, 0.1)]);
+    night.positions[1].open_buy_quantity = Some(1e18);
+    let swept = Swept::new(&night);
+    let rows: Vec<u32> = swept.sweep.faults.iter().map(|fault| fault.row).collect();
+    assert_eq!((rows, swept.sweep.faults[0].column), (vec![1], "entry_price"));
 }

@@ -54,6 +54,10 @@ fn stretch(night: &mut Night, index: prop::sample::Index, place: usize, number: 
     }
 }
 
+/// Money that may be below 0.
+const SIGNED: [&str; 5] =
+    ["equity", "margin_balance", "unrealized_pnl", "net_notional", "margin_buffer"];
+
 proptest! {
     #![proptest_config(cases(2000))]
 
@@ -71,6 +75,8 @@ proptest! {
             for (index, column) in margins.numbers.iter().enumerate() {
                 prop_assert!(column.iter().all(|number| !number.is_nan()));
                 prop_assert!(index >= MONEY.len() || column.iter().all(|n| n.is_finite()));
+                let may_be_less = MONEY.get(index).is_none_or(|name| SIGNED.contains(name));
+                prop_assert!(may_be_less || column.iter().all(|n| *n >= 0.0), "{}", MONEY[index]);
             }
         }
         for row in &swept.positions {

@@ -3,7 +3,7 @@
 //! Nothing is fast here and nothing is shared with the kernel. `scale` is the sum of the sizes of
 //! all terms that were added: what rounding may be measured against.
 
-use margrave_core::conventions::{CloseFee, Netting, ProfitAndLoss};
+use margrave_core::conventions::{CloseFee, Netting, OpenOrders, PriceBasis, ProfitAndLoss};
 use margrave_core::market::Kind;
 use margrave_core::weights::WeightRow;
 
@@ -192,8 +192,12 @@ impl Night {
                     asked.push((quantity, maintenance * price, initial * price));
                 }
                 if rules.netting == Netting::LargerSide && asked.len() == 2 {
+                    // A tie is for the longs, unless rounding breaks it: that of unlike sizes may.
                     let near = (asked[0].1 - asked[1].1).abs() <= 1e-9 * asked[0].1.abs();
-                    f.is_delicate |= near && asked[0].1 != asked[1].1;
+                    let alike = asked[0].0 == -asked[1].0
+                        && rules.price_basis == PriceBasis::Mark
+                        && rules.open_orders != OpenOrders::Both;
+                    f.is_delicate |= near && asked[0].1 != 0.0 && !alike;
                     let keep = if asked[1].1 > asked[0].1 { 1 } else { 0 };
                     asked = vec![asked[keep]];
                 }
