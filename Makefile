@@ -37,7 +37,7 @@ wheel:  ## build the wheel and try it in an environment of its own
 	cd target && wheel-venv/bin/margrave demo --accounts 1000 --quiet
 	cd target && wheel-venv/bin/python -c "import margrave; print(margrave.Rules.preset('hyperliquid'))"
 
-fuzz:  ## 100,000 hostile nights at the public API (about a quarter of an hour)
+fuzz:  ## 100,000 hostile calls of the public API (minutes)
 	PYTHONPATH=tests $(PYTHON) -m fuzz.border --calls 100000 --seconds 3600 --seed 1
 
 mutants:  ## break the core spot by spot, what no test catches is printed (hours; cargo install cargo-mutants)

@@ -7,14 +7,13 @@ and prints nothing.
 from __future__ import annotations
 
 import os
-import stat
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import margrave as mg
 from fuzz.judge import Found, require
@@ -73,6 +72,9 @@ class Counts:
 class Api:
     """The public API, watched: what comes out of a call is its answer or an error of the family."""
 
+    #: Whether standard error is a file of the watcher's.
+    is_watched: ClassVar[bool] = False
+
     def __init__(self, counts: Counts, talk: Callable[[str], None]) -> None:
         self.counts = counts
         self.talk = talk
@@ -80,11 +82,11 @@ class Api:
     def __enter__(self) -> Api:
         """Catch what is written to standard error, by Python or beneath it.
 
-        Where it is a file already, the watcher's, it is left there for the watcher to read.
+        In a worker it is a file already, which is left there for the watcher to read.
         """
         sys.stderr.flush()
         self._kept = None
-        if stat.S_ISREG(os.fstat(2).st_mode):
+        if self.is_watched:
             os.ftruncate(2, 0)
         else:
             self._kept = os.dup(2)

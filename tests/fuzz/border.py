@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from fuzz.api import Counts
+from fuzz.api import Api, Counts
 from fuzz.cases import run
 from fuzz.judge import Found
 
@@ -81,6 +81,7 @@ def _alone(options: argparse.Namespace) -> int:
 
 def _work(options: argparse.Namespace) -> int:
     """Run cases, with a line to the watcher before and after each."""
+    Api.is_watched = True
     number = options.worker
     while True:
         counts = Counts()
