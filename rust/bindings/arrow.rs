@@ -3,7 +3,7 @@
 //! The only file with `unsafe` code. Foreign data is trusted only after `validate_full`.
 
 use std::ffi::CStr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -18,10 +18,12 @@ use arrow_array::{
     Array, ArrayRef, PrimitiveArray, RecordBatch, RecordBatchIterator, RecordBatchReader,
     StringViewArray,
 };
-use arrow_buffer::NullBuffer;
+use arrow_buffer::{Buffer, NullBuffer};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
+use bytemuck::Pod;
 use margrave_core::columns::{Numbers, Range, Texts, Validity, Values};
-use margrave_core::keys::Ids;
+use margrave_core::keys::{Codes, Ids};
+use margrave_core::memory;
 use pyo3::exceptions::PyTypeError;
 use pyo3::import_exception;
 use pyo3::prelude::*;
@@ -161,6 +163,24 @@ fn mistyped(name: &str, found: &DataType) -> PyErr {
     PyTypeError::new_err(format!("column {name} has the Arrow type {found}"))
 }
 
+/// The memory of a column, as Arrow holds it: shared, not copied.
+pub(crate) fn adopted<T: Pod + Send + Sync + RefUnwindSafe + 'static>(
+    values: memory::Buffer<T>,
+) -> Buffer {
+    shared(Arc::new(values))
+}
+
+/// The same where others read it too.
+pub(crate) fn shared<T: Pod + Send + Sync + RefUnwindSafe + 'static>(
+    values: Arc<memory::Buffer<T>>,
+) -> Buffer {
+    let bytes: &[u8] = bytemuck::cast_slice(&values);
+    let (pointer, length) = (NonNull::from(bytes).cast(), bytes.len());
+    // SAFETY: the values live on the heap or in a mapping, where they stay as long as their
+    // owner, which is never written to again and which the buffer keeps alive.
+    unsafe { Buffer::from_custom_allocation(pointer, length, values) }
+}
+
 fn validity(nulls: Option<&NullBuffer>) -> Option<Validity> {
     let nulls = nulls.filter(|nulls| nulls.null_count() > 0)?;
     Some(Validity::from_words(nulls.inner().bit_chunks().iter_padded().collect()))
@@ -177,6 +197,10 @@ impl Texts for Views {
     fn text(&self, row: usize) -> &str {
         if self.0.is_valid(row) { self.0.value(row) } else { "" }
     }
+
+    fn views(&self) -> Option<&[u128]> {
+        Some(self.0.views())
+    }
 }
 
 fn ids(name: &str, column: &ArrayRef) -> PyResult<Ids> {
@@ -190,9 +214,9 @@ fn ids(name: &str, column: &ArrayRef) -> PyResult<Ids> {
             Ok(Ids::texts(Arc::new(Views(column.as_string_view().clone())), nulls))
         }
         DataType::Dictionary(key, _) => match key.as_ref() {
-            DataType::UInt8 => coded::<UInt8Type>(name, column, nulls),
-            DataType::UInt16 => coded::<UInt16Type>(name, column, nulls),
-            DataType::UInt32 => coded::<UInt32Type>(name, column, nulls),
+            DataType::UInt8 => coded::<UInt8Type>(name, column, nulls, Codes::Narrow),
+            DataType::UInt16 => coded::<UInt16Type>(name, column, nulls, Codes::Short),
+            DataType::UInt32 => coded::<UInt32Type>(name, column, nulls, Codes::Wide),
             _ => Err(mistyped(name, column.data_type())),
         },
         found => Err(mistyped(name, found)),
@@ -203,16 +227,14 @@ fn coded<K: ArrowDictionaryKeyType>(
     name: &str,
     column: &ArrayRef,
     nulls: Option<Validity>,
-) -> PyResult<Ids>
-where
-    K::Native: Into<u32>,
-{
+    codes: fn(Values<K::Native>) -> Codes,
+) -> PyResult<Ids> {
     let dictionary = column.as_dictionary::<K>();
     let Some(texts) = dictionary.values().as_string_view_opt() else {
         return Err(mistyped(name, column.data_type()));
     };
-    let codes: Vec<u32> = dictionary.keys().values().iter().map(|code| (*code).into()).collect();
-    Ok(Ids::codes(Values::new(codes), Arc::new(Views(texts.clone())), nulls))
+    let keys = Values::new(dictionary.keys().values().clone());
+    Ok(Ids::coded(codes(keys), Arc::new(Views(texts.clone())), nulls))
 }
 
 /// A frame on its way out: anything that reads Arrow streams can take it, without a copy.
@@ -225,9 +247,18 @@ pub(crate) struct Table {
 impl Table {
     /// A frame of named columns of equal length.
     pub(crate) fn new(columns: Vec<(&str, ArrayRef)>) -> PyResult<Self> {
-        let columns = columns.into_iter().map(|(name, column)| (name, column, true));
-        let batch = RecordBatch::try_from_iter_with_nullable(columns).map_err(|e| refused(&e))?;
-        Ok(Self { schema: batch.schema(), batches: vec![batch] })
+        let plain = |(name, column): (&str, ArrayRef)| {
+            (Field::new(name, column.data_type().clone(), true), column)
+        };
+        Self::of_fields(columns.into_iter().map(plain))
+    }
+
+    /// The same of columns whose fields say more.
+    pub(crate) fn of_fields(columns: impl Iterator<Item = (Field, ArrayRef)>) -> PyResult<Self> {
+        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = columns.unzip();
+        let schema = Arc::new(Schema::new(fields));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|e| refused(&e))?;
+        Ok(Self { schema, batches: vec![batch] })
     }
 }
 

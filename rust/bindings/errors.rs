@@ -1,8 +1,11 @@
 //! One way from the core's errors, and from a panic, to Python's exceptions.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use margrave_core::batch::{self, Interrupted};
 use margrave_core::error::Error;
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::import_exception;
 use pyo3::prelude::*;
 
@@ -27,8 +30,22 @@ impl From<Refused> for PyErr {
 }
 
 /// Runs `work` without the interpreter lock; a panic becomes an `InternalError`.
+///
+/// What a signal's handler raises meanwhile (`KeyboardInterrupt`) ends the work and is raised.
 pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
-    py.detach(|| catch_unwind(AssertUnwindSafe(work))).map_err(|panic| {
+    let raised: Arc<Mutex<Option<PyErr>>> = Arc::default();
+    let seen = Arc::clone(&raised);
+    let is_over = move || {
+        let raised = Python::attach(|py| py.check_signals().err());
+        let is_over = raised.is_some();
+        *seen.lock().unwrap_or_else(PoisonError::into_inner) = raised;
+        is_over
+    };
+    py.detach(|| catch_unwind(AssertUnwindSafe(|| batch::watched(is_over, work)))).map_err(|panic| {
+        if panic.is::<Interrupted>() {
+            let raised = raised.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return raised.unwrap_or_else(|| PyKeyboardInterrupt::new_err(()));
+        }
         let text = panic
             .downcast_ref::<&str>()
             .map(ToString::to_string)

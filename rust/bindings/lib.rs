@@ -7,7 +7,7 @@ mod inputs;
 mod outputs;
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use margrave_core::labels::Labels;
 use margrave_core::results::MarginColumns;
@@ -17,6 +17,10 @@ use pyo3::prelude::*;
 use crate::arrow::{Frame, Table};
 use crate::errors::{Refused, detached};
 use crate::inputs::Ranges;
+
+/// Keeps the memory of a book's blocks for the next book: fresh pages cost more than the work.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Who holds what.
 #[pyclass(frozen, module = "margrave._core")]
@@ -32,6 +36,12 @@ impl Book {
     #[getter]
     fn accounts(&self) -> usize {
         self.book.accounts()
+    }
+
+    /// The id of each account, where ids are integers.
+    fn account_ids(&self) -> PyResult<Option<Table>> {
+        let ids = self.book.account_ids.as_ref().map(Arc::clone);
+        ids.map(|ids| Table::new(vec![("account_id", outputs::integers(ids))])).transpose()
     }
 
     /// Where each account appears first: frame (0 positions, 1 balances, 2 accounts) and row;
@@ -142,7 +152,8 @@ fn run_sweep(
     let mut sweep = detached(py, run)?.map_err(Refused)?;
     let accounts = std::mem::replace(&mut sweep.accounts, MarginColumns::new(0, false));
     let ladder = &r.conventions.ladder;
-    let accounts = Py::new(py, Table::new(outputs::margins(accounts, ladder))?)?;
+    let accounts = Table::of_fields(outputs::margins(accounts, ladder).into_iter());
+    let accounts = Py::new(py, accounts?)?;
     Ok(Sweep { sweep, book, rules, accounts, labels: OnceLock::new() })
 }
 
@@ -188,12 +199,12 @@ impl Sweep {
         let buckets = detached(py, || self.sweep.buckets(&book.book, rules, threads))?;
         let labels = self.labels();
         let codes: Vec<u32> = buckets.bucket.iter().map(|b| labels.codes[*b as usize]).collect();
-        let mut columns = vec![
-            ("account", outputs::codes(buckets.account)),
-            ("bucket_id", outputs::texts(&labels.names, codes.iter())),
+        let own = vec![
+            outputs::named("account", outputs::codes(buckets.account)),
+            outputs::named("bucket_id", outputs::texts(&labels.names, codes.iter())),
         ];
-        columns.extend(outputs::margins(buckets.margins, &rules.conventions.ladder));
-        Table::new(columns)
+        let margins = outputs::margins(buckets.margins, &rules.conventions.ladder);
+        Table::of_fields(own.into_iter().chain(margins))
     }
 
     /// One row per input position, without what the input holds already.
@@ -202,9 +213,15 @@ impl Sweep {
         let threads = batch::threads(threads);
         detached(py, || {
             let rows = self.sweep.positions(&book.book, rules, threads);
-            outputs::positions(rows, &self.labels().names, &self.labels().codes)
+            outputs::positions(rows, self.labels(), threads)
         })?
     }
+}
+
+/// Gives memory that is kept for the next call back to the system; returns its bytes.
+#[pyfunction]
+fn release_memory() -> usize {
+    margrave_core::memory::release()
 }
 
 /// BLAKE3 over named frames: 64 hex digits. The order is that of `margrave_core::digest`.
@@ -233,7 +250,7 @@ mod _core {
     #[pymodule_export]
     use super::{
         Book, Market, Rules, Sweep, Table, build_book, build_market, build_rules, digest_frames,
-        run_sweep, synthetic,
+        release_memory, run_sweep, synthetic,
     };
 
     #[pymodule_export]

@@ -1,41 +1,77 @@
 //! From the core's results to frames.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::builder::StringViewBuilder;
 use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, StringViewArray, UInt8Array, UInt16Array,
-    UInt32Array,
+    Array, ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int64Array, StringViewArray,
+    UInt8Array, UInt16Array, UInt32Array,
 };
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
+use arrow_schema::Field;
+use margrave_core::batch;
+use margrave_core::bits::Bits;
 use margrave_core::columns::Fault;
 use margrave_core::control::{self, Rows};
 use margrave_core::conventions::Rung;
 use margrave_core::keys::{NONE, Names};
-use margrave_core::positions::PositionColumns;
+use margrave_core::labels::Labels;
+use margrave_core::margin::{STATUS, Status};
+use margrave_core::memory;
+use margrave_core::positions::{PRICE_KIND, PositionColumns};
 use margrave_core::results::{Applies, MONEY, MarginColumns, RATIOS, applies};
 use margrave_core::synthetic::Exchange;
 use pyo3::prelude::*;
 
-use crate::arrow::Table;
+use crate::arrow::{Table, adopted, shared};
 
-fn nulls(valid: Option<Vec<bool>>) -> Option<NullBuffer> {
-    valid.map(|valid| NullBuffer::new(BooleanBuffer::from(valid)))
+/// Words as Polars keeps an Enum: the field that says so, and codes into the words.
+pub(crate) fn words(name: &str, codes: Buffer, nulls: Option<NullBuffer>, words: &[&str]) -> Named {
+    let keys = UInt8Array::new(ScalarBuffer::from(codes), nulls);
+    let texts = Arc::new(StringViewArray::from_iter_values(words));
+    let listed: String = words.iter().map(|word| format!("{};{word}", word.len())).collect();
+    let column = DictionaryArray::new(keys, texts);
+    #[allow(deprecated)] // the order of the words is told by nothing else
+    let field = Field::new_dict(name, column.data_type().clone(), true, 0, true);
+    let told = HashMap::from([("_PL_ENUM_VALUES2".to_owned(), listed)]);
+    (field.with_metadata(told), Arc::new(column))
 }
 
-fn numbers(values: Vec<f64>, nulls: Option<NullBuffer>) -> ArrayRef {
-    Arc::new(Float64Array::new(ScalarBuffer::from(values), nulls))
+fn numbers(values: memory::Buffer<f64>, nulls: Option<NullBuffer>) -> ArrayRef {
+    Arc::new(Float64Array::new(ScalarBuffer::from(adopted(values)), nulls))
+}
+
+/// One bit a row; None where all are set.
+fn bits(rows: usize, is_set: impl Fn(usize) -> bool) -> Option<NullBuffer> {
+    let bits = NullBuffer::new(BooleanBuffer::collect_bool(rows, is_set));
+    (bits.null_count() > 0).then_some(bits)
+}
+
+/// A column with its name and type.
+pub(crate) type Named = (Field, ArrayRef);
+
+/// A column that says no more than its name and type.
+pub(crate) fn named(name: &str, column: ArrayRef) -> Named {
+    (Field::new(name, column.data_type().clone(), true), column)
 }
 
 /// The columns of accounts or buckets, in the order of the contract.
-pub(crate) fn margins(margins: MarginColumns, ladder: &[Rung]) -> Vec<(&'static str, ArrayRef)> {
-    let by = |kind| nulls(margins.validity(kind));
-    let (determinate, with_notional, with_equity) =
-        (by(Applies::Determinate), by(Applies::WithNotional), by(Applies::WithEquity));
-    let flags = BooleanBuffer::from(margins.is_liquidatable);
-    let mut columns: Vec<(&str, ArrayRef)> = vec![
-        ("status", Arc::new(UInt8Array::new(ScalarBuffer::from(margins.status), None))),
-        ("is_liquidatable", Arc::new(BooleanArray::new(flags, determinate.clone()))),
+pub(crate) fn margins(margins: MarginColumns, ladder: &[Rung]) -> Vec<Named> {
+    let rows = margins.len();
+    let status = &margins.status;
+    let determinate = bits(rows, |row| status[row] != Status::Indeterminate as u8);
+    let holds = |of: &[f64]| {
+        let above = bits(rows, |row| of[row] > 0.0);
+        // What nothing is known of has 0 there.
+        above.or_else(|| determinate.clone())
+    };
+    let with_notional = holds(margins.number("gross_notional"));
+    let with_equity = holds(margins.number("equity"));
+    let flags = BooleanBuffer::from(margins.is_liquidatable.as_slice());
+    let mut columns: Vec<Named> = vec![
+        words("status", adopted(margins.status), None, &STATUS),
+        named("is_liquidatable", Arc::new(BooleanArray::new(flags, determinate.clone()))),
     ];
     let names = MONEY.into_iter().chain(RATIOS);
     for (index, (name, values)) in names.zip(margins.numbers).enumerate() {
@@ -44,18 +80,25 @@ pub(crate) fn margins(margins: MarginColumns, ladder: &[Rung]) -> Vec<(&'static 
             Applies::WithNotional => &with_notional,
             Applies::WithEquity => &with_equity,
         };
-        columns.push((name, numbers(values, nulls.clone())));
+        columns.push(named(name, numbers(values, nulls.clone())));
     }
-    let positions = Int64Array::new(ScalarBuffer::from(margins.positions), determinate);
-    columns.push(("positions", Arc::new(positions)));
-    if !ladder.is_empty() {
+    let positions = ScalarBuffer::from(adopted(margins.positions));
+    columns.push(named("positions", Arc::new(Int64Array::new(positions, determinate))));
+    if ladder.is_empty() {
+        columns.push(named("ladder", Arc::new(StringViewArray::new_null(rows))));
+    } else {
         let mut names = Names::default();
         let codes: Vec<u32> = ladder.iter().map(|rung| names.add(&rung.name)).collect();
         let code = |rung: &u32| codes.get(*rung as usize).copied().unwrap_or(NONE);
         let rungs: Vec<u32> = margins.ladder.iter().map(code).collect();
-        columns.push(("ladder", texts(&names, rungs.iter())));
+        columns.push(named("ladder", texts(&names, rungs.iter())));
     }
     columns
+}
+
+/// A column of integers that others read too.
+pub(crate) fn integers(values: Arc<memory::Buffer<i64>>) -> ArrayRef {
+    Arc::new(Int64Array::new(ScalarBuffer::from(shared(values)), None))
 }
 
 /// A column of codes, null where there is none.
@@ -120,35 +163,60 @@ pub(crate) fn control(control: margrave_core::control::Control) -> Control {
 }
 
 /// What a sweep says of each input position.
-pub(crate) fn positions(rows: PositionColumns, labels: &Names, codes: &[u32]) -> PyResult<Table> {
-    let all = rows.is_known.iter().all(|known| *known);
-    let known = (!all).then(|| NullBuffer::new(BooleanBuffer::from(rows.is_known)));
-    let label = |bucket: &u32| if *bucket == NONE { NONE } else { codes[*bucket as usize] };
-    let label: Vec<u32> = rows.bucket.iter().map(label).collect();
-    let price = |values: Vec<f64>| {
-        let valid = BooleanBuffer::collect_bool(values.len(), |row| values[row] > 0.0);
-        numbers(values, Some(NullBuffer::new(valid)))
+pub(crate) fn positions(rows: PositionColumns, labels: &Labels, threads: usize) -> PyResult<Table> {
+    let nulls = |bits: Bits| -> Option<NullBuffer> {
+        let length = bits.len();
+        let words = Buffer::from(bits.into_words()?);
+        Some(NullBuffer::new(BooleanBuffer::new(words, 0, length)))
     };
-    let tier = Int64Array::new(ScalarBuffer::from(rows.tier), known.clone());
-    let kind = UInt8Array::new(ScalarBuffer::from(rows.kind), known.clone());
-    Table::new(vec![
-        ("bucket_id", texts(labels, label.iter())),
-        ("mark_price", price(rows.mark_price)),
-        ("notional", numbers(rows.notional, known.clone())),
-        ("unrealized_pnl", numbers(rows.unrealized_pnl, known.clone())),
-        ("tier", Arc::new(tier)),
-        ("maintenance_margin", numbers(rows.maintenance_margin, known.clone())),
-        ("initial_margin", numbers(rows.initial_margin, known)),
-        ("liquidation_price", price(rows.liquidation_price)),
-        ("liquidation_price_kind", Arc::new(kind)),
-        ("bankruptcy_price", price(rows.bankruptcy_price)),
-    ])
+    let known = nulls(rows.is_known);
+    let names = labels_of(&rows.bucket, known.clone(), labels, threads);
+    let tier = Int64Array::new(ScalarBuffer::from(adopted(rows.tier)), known.clone());
+    let kind = words("liquidation_price_kind", adopted(rows.kind), known.clone(), &PRICE_KIND);
+    let columns = [
+        named("bucket_id", names),
+        named("mark_price", numbers(rows.mark_price, nulls(rows.is_marked))),
+        named("notional", numbers(rows.notional, known.clone())),
+        named("unrealized_pnl", numbers(rows.unrealized_pnl, known.clone())),
+        named("tier", Arc::new(tier)),
+        named("maintenance_margin", numbers(rows.maintenance_margin, known.clone())),
+        named("initial_margin", numbers(rows.initial_margin, known)),
+        named("liquidation_price", numbers(rows.liquidation_price, nulls(rows.is_reached))),
+        kind,
+        named("bankruptcy_price", numbers(rows.bankruptcy_price, nulls(rows.is_bankrupted))),
+    ];
+    Table::of_fields(columns.into_iter())
+}
+
+/// Rows of texts that one thread writes at a time.
+const TEXT_ROWS: usize = 1 << 16;
+
+/// The names of the buckets of rows: each distinct one is stored once, its view copied.
+fn labels_of(
+    buckets: &[u32],
+    nulls: Option<NullBuffer>,
+    labels: &Labels,
+    threads: usize,
+) -> ArrayRef {
+    let distinct = StringViewArray::from_iter_values(labels.names.texts());
+    let views = distinct.views();
+    let mut column = memory::Buffer::<u128>::new(buckets.len());
+    let parts = buckets.chunks(TEXT_ROWS).zip(column.chunks_mut(TEXT_ROWS)).collect();
+    batch::map(threads, parts, |(buckets, column): (&[u32], &mut [u128])| {
+        for (bucket, view) in buckets.iter().zip(column) {
+            *view =
+                if *bucket == NONE { 0 } else { views[labels.codes[*bucket as usize] as usize] };
+        }
+    });
+    let buffers = distinct.data_buffers().to_vec();
+    let views = ScalarBuffer::from(adopted(column));
+    Arc::new(StringViewArray::new(views, Arc::<[Buffer]>::from(buffers), nulls))
 }
 
 /// The columns of a synthetic exchange, by frame.
 pub(crate) fn synthetic(night: Exchange) -> PyResult<Vec<(&'static str, Table)>> {
     fn plain(values: Vec<f64>) -> ArrayRef {
-        numbers(values, None)
+        numbers(values.into(), None)
     }
     fn ids(values: Vec<i64>) -> ArrayRef {
         Arc::new(Int64Array::from(values))

@@ -1,153 +1,232 @@
 //! Numbering accounts in order of first appearance.
 //!
-//! `number_accounts` gives every distinct account its rank over several frames. Rows are cut
-//! by hash into parts that fit in cache, so that threads share nothing; the ranks depend
-//! neither on the hash nor on the parts nor on the threads.
+//! `number_accounts` gives every distinct account its rank over several frames. Neighbouring
+//! rows of one id are a run; runs are cut by hash into parts that fit in cache, so that threads
+//! share nothing. The ranks depend neither on the hash nor on the parts nor on the threads.
+
+use std::ops::Range;
+
+use bytemuck::Pod;
 
 use crate::batch;
-use crate::keys::{Ids, NONE, Seed};
+use crate::hashes::Seed;
+use crate::keys::{Ids, NONE};
+use crate::memory::Buffer;
+use crate::partition::Cut;
 
 /// Accounts of several frames, numbered by first appearance.
 pub struct Accounts {
     /// For each frame, the account of each row; `NONE` where the id is null.
-    pub row_account: Vec<Vec<u32>>,
+    pub row_account: Vec<Buffer<u32>>,
     /// For each account, where it appears first: frame and row.
     pub first: Vec<(u32, u32)>,
 }
 
-/// Rows of one slice that fall into one part: hash and row.
-type Records = Vec<(u64, u32)>;
+/// Runs in a part, about: its table and its records stay in cache.
+const PART_RUNS: usize = 8192;
+/// Parts at most: each has an open end that a thread writes to.
+const MOST_PARTS: usize = 4096;
+/// Rows that are read at a time.
+const SLICE_ROWS: usize = 1 << 16;
+/// Slices at most, about.
+const MOST_SLICES: usize = 64;
+/// Rows for which it is worth to start a thread.
+const THREAD_ROWS: usize = 1 << 14;
 
 /// Numbers the distinct ids of `frames`, read one after another, by first appearance.
 ///
-/// All frames must hold the same kind of id, and fewer than 2^32 - 1 rows in all.
+/// All frames must hold the same kind of id, and fewer than 2^32 - 1 rows in all. Texts are
+/// told apart by 128 bits of a hash whose secret is drawn anew each time.
 pub fn number_accounts(frames: &[&Ids], threads: usize) -> Accounts {
     let seed = Seed::random();
-    let starts: Vec<usize> = frames
-        .iter()
-        .scan(0, |at, ids| {
-            *at += ids.len();
-            Some(*at - ids.len())
+    if frames.iter().all(|ids| ids.as_integers().is_some()) {
+        number(frames, threads, |ids, slice: &Slice, runs: &mut [[u64; 2]]| {
+            let mut places = runs.iter_mut();
+            seed.integer_runs(ids, slice.rows.clone(), |hash, row, count| {
+                if let Some(place) = places.next() {
+                    *place = [hash, slice.run(row, count)];
+                }
+            });
+            slice.rows.len() - places.len()
         })
-        .collect();
-    let total: usize = frames.iter().map(|ids| ids.len()).sum();
-    let parts = (total / 4096).next_power_of_two().min(2048);
-    let slices = slices(frames, &starts, threads);
+    } else {
+        number(frames, threads, |ids, slice: &Slice, runs: &mut [[u64; 3]]| {
+            let mut places = runs.iter_mut();
+            seed.text_runs(ids, slice.rows.clone(), |[a, b], row, count| {
+                if let Some(place) = places.next() {
+                    *place = [a, b, slice.run(row, count)];
+                }
+            });
+            slice.rows.len() - places.len()
+        })
+    }
+}
 
-    let records: Vec<Vec<Records>> = batch::map(threads, slices.clone(), |slice| {
-        scatter(frames[slice.frame], &slice, seed, parts)
+/// A run as words: its hash, whose first word says where it belongs, and that of `Slice::run`.
+trait Run: Pod + Send + Sync {
+    /// The hash; what comes last is equal for all runs.
+    fn hash(&self) -> Self;
+    /// Its first word.
+    fn top(&self) -> u64;
+    /// The word of `Slice::run`.
+    fn rows(&self) -> u64;
+}
+
+impl<const WORDS: usize> Run for [u64; WORDS]
+where
+    Self: Pod,
+{
+    #[inline]
+    fn hash(&self) -> Self {
+        let mut hash = *self;
+        hash[WORDS - 1] = 0;
+        hash
+    }
+
+    #[inline]
+    fn top(&self) -> u64 {
+        self[0]
+    }
+
+    #[inline]
+    fn rows(&self) -> u64 {
+        self[WORDS - 1]
+    }
+}
+
+fn number<R: Run + PartialEq>(
+    frames: &[&Ids],
+    threads: usize,
+    read: impl Fn(&Ids, &Slice, &mut [R]) -> usize + Sync,
+) -> Accounts {
+    let total: usize = frames.iter().map(|ids| ids.len()).sum();
+    let threads = batch::enough(threads, total, THREAD_ROWS);
+    let slices = slices(frames, total);
+    let parts = (total / PART_RUNS).next_power_of_two().min(MOST_PARTS);
+    let cut: Vec<Cut<R>> = batch::map(threads, slices.iter().collect(), |slice: &Slice| {
+        let mut runs = Buffer::new(slice.rows.len()); // a run is a row or more
+        let count = read(frames[slice.frame], slice, &mut runs);
+        let shift = 64 - parts.trailing_zeros();
+        let part = |run: &R| if parts == 1 { 0 } else { (run.top() >> shift) as usize };
+        Cut::new(&runs[..count], parts, part)
     });
-    let grouped: Vec<Part> = batch::map(threads, (0..parts).collect(), |part| {
-        let records = records.iter().map(|slice| slice[part].as_slice());
-        group(frames, &starts, records)
-    });
-    let (first, ranks) = rank(&grouped, total);
-    let mut row_account: Vec<Vec<u32>> = frames.iter().map(|ids| vec![NONE; ids.len()]).collect();
-    let targets = cut(&mut row_account, &slices);
+    let grouped: Vec<Part> = batch::map(threads, (0..parts).collect(), |part| group(&cut, part));
+    let (first, ranks) = rank(&grouped, total, threads);
+    let mut row_account: Vec<Buffer<u32>> =
+        frames.iter().map(|ids| Buffer::new(ids.len())).collect();
+    let targets = targets(&mut row_account, &slices);
     let tasks = targets.into_iter().zip(&slices).enumerate().collect();
     batch::map(threads, tasks, |(index, (target, slice)): (usize, (&mut [u32], &Slice))| {
-        for (part, records) in records[index].iter().enumerate() {
-            for ((_, row), local) in records.iter().zip(&grouped[part].locals[index]) {
-                target[*row as usize - slice.first] = ranks[part][*local as usize];
+        target.fill(NONE);
+        for (part, ranks) in ranks.iter().enumerate() {
+            let locals = &grouped[part].locals[grouped[part].slices[index]..];
+            for (run, local) in cut[index].part(part).iter().zip(locals) {
+                let first = (run.rows() as u32) as usize - slice.first;
+                let rank = ranks[*local as usize];
+                match run.rows() >> 32 {
+                    1 => target[first] = rank,
+                    count => target[first..first + count as usize].fill(rank),
+                }
             }
         }
     });
-    let located = first.into_iter().map(|row| {
-        let (frame, row) = locate(&starts, row);
-        (frame as u32, row as u32)
-    });
-    Accounts { row_account, first: located.collect() }
+    Accounts { row_account, first: locate(frames, &first, threads) }
 }
 
-/// The frame that holds a row counted over all frames, and the row there.
-fn locate(starts: &[usize], row: u32) -> (usize, usize) {
-    let frame = starts.partition_point(|start| *start <= row as usize) - 1;
-    (frame, row as usize - starts[frame])
+/// The frame and the row there of rows that are counted over all frames.
+fn locate(frames: &[&Ids], rows: &[u32], threads: usize) -> Vec<(u32, u32)> {
+    let mut starts = vec![0];
+    frames.iter().for_each(|ids| starts.push(starts[starts.len() - 1] + ids.len() as u32));
+    let mut located = vec![(0, 0); rows.len()];
+    let tasks = located.chunks_mut(SLICE_ROWS).zip(rows.chunks(SLICE_ROWS)).collect();
+    batch::map(threads, tasks, |(located, rows): (&mut [(u32, u32)], &[u32])| {
+        let mut frame = 0;
+        for (place, row) in located.iter_mut().zip(rows) {
+            while starts[frame + 1] <= *row {
+                frame += 1;
+            }
+            *place = (frame as u32, row - starts[frame]);
+        }
+    });
+    located
 }
 
 /// A run of rows of one frame; `first` is its first row over all frames.
-#[derive(Clone)]
 struct Slice {
     frame: usize,
     first: usize,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
 }
 
-fn slices(frames: &[&Ids], starts: &[usize], threads: usize) -> Vec<Slice> {
-    let pieces = if threads > 1 { 2 * threads } else { 1 };
-    let cut = |frame: usize| {
-        batch::ranges(frames[frame].len(), pieces).into_iter().map(move |rows| Slice {
-            frame,
-            first: starts[frame] + rows.start,
-            rows,
-        })
-    };
-    (0..frames.len()).flat_map(cut).collect()
+impl Slice {
+    /// A run as a word: its first row over all frames, and of how many rows it is.
+    #[inline]
+    fn run(&self, row: usize, count: usize) -> u64 {
+        (self.first + row - self.rows.start) as u64 | (count as u64) << 32
+    }
 }
 
-fn scatter(ids: &Ids, slice: &Slice, seed: Seed, parts: usize) -> Vec<Records> {
-    let shift = 64 - parts.trailing_zeros();
-    let part = |hash: u64| if parts == 1 { 0 } else { (hash >> shift) as usize };
-    let mean = slice.rows.len() / parts;
-    let room = if parts == 1 { mean } else { mean + mean / 4 + 8 };
-    let mut records: Vec<Records> = (0..parts).map(|_| Vec::with_capacity(room)).collect();
-    ids.hashes(seed, slice.rows.clone(), |row, hash| {
-        let row = (slice.first + row - slice.rows.start) as u32;
-        records[part(hash)].push((hash, row));
-    });
-    records
+fn slices(frames: &[&Ids], total: usize) -> Vec<Slice> {
+    let width = SLICE_ROWS.max(total / MOST_SLICES);
+    let mut start = 0;
+    let mut slices = Vec::new();
+    for (frame, ids) in frames.iter().enumerate() {
+        for rows in batch::steps(ids.len(), width) {
+            slices.push(Slice { frame, first: start + rows.start, rows });
+        }
+        start += ids.len();
+    }
+    slices
 }
 
-/// The distinct ids of a part: their first rows, and for each slice the id of each record.
+/// The distinct ids of a part: their first rows; the id of each run; where each slice begins.
 struct Part {
     firsts: Vec<u32>,
-    locals: Vec<Vec<u32>>,
+    locals: Vec<u32>,
+    slices: Vec<usize>,
 }
 
-fn group<'a>(
-    frames: &[&Ids],
-    starts: &[usize],
-    slices: impl Iterator<Item = &'a [(u64, u32)]> + Clone,
-) -> Part {
-    let key = |row: u32| {
-        let (frame, row) = locate(starts, row);
-        frames[frame].key(row)
-    };
-    // Equal hashes of integers are equal integers; texts are compared.
-    let integers = frames.iter().all(|ids| ids.are_integers());
-    let records: usize = slices.clone().map(<[_]>::len).sum();
-    let mask = (2 * records).next_power_of_two().max(16) - 1;
-    let mut table: Vec<(u64, u32)> = vec![(0, NONE); mask + 1];
+fn group<R: Run + PartialEq>(cut: &[Cut<R>], part: usize) -> Part {
+    let runs: usize = cut.iter().map(|slice| slice.part(part).len()).sum();
+    // Half full at most, so that looking on from a place soon ends.
+    let mask = (2 * runs).next_power_of_two().max(16) - 1;
+    let mut table = vec![0u32; mask + 1];
+    let mut hashes: Vec<R> = Vec::new();
     let mut firsts: Vec<u32> = Vec::new();
-    let mut find = |hash: u64, row: u32| {
-        let mut slot = hash as usize & mask;
-        loop {
-            let (seen, local) = table[slot];
-            if local == NONE {
-                table[slot] = (hash, firsts.len() as u32);
-                firsts.push(row);
-                return firsts.len() as u32 - 1;
-            }
-            if seen == hash && (integers || key(firsts[local as usize]) == key(row)) {
-                return local;
-            }
-            slot = (slot + 1) & mask;
+    let mut locals = Vec::with_capacity(runs);
+    let mut slices = Vec::with_capacity(cut.len());
+    for slice in cut {
+        slices.push(locals.len());
+        for run in slice.part(part) {
+            let hash = run.hash();
+            let mut place = run.top() as usize & mask;
+            let local = loop {
+                match table[place] {
+                    0 => {
+                        firsts.push(run.rows() as u32);
+                        hashes.push(hash);
+                        table[place] = firsts.len() as u32;
+                        break firsts.len() as u32 - 1;
+                    }
+                    // Equal hashes of integers are equal integers; of texts see `Seed`.
+                    seen if hashes[seen as usize - 1] == hash => break seen - 1,
+                    _ => place = (place + 1) & mask,
+                }
+            };
+            locals.push(local);
         }
-    };
-    let locals =
-        slices.map(|records| records.iter().map(|(hash, row)| find(*hash, *row)).collect());
-    let locals = locals.collect();
-    Part { firsts, locals }
+    }
+    Part { firsts, locals, slices }
 }
 
 /// The first rows of all accounts in order, and for each part the rank of each of its ids.
-fn rank(parts: &[Part], total: usize) -> (Vec<u32>, Vec<Vec<u32>>) {
+fn rank(parts: &[Part], total: usize, threads: usize) -> (Vec<u32>, Vec<Vec<u32>>) {
     let mut is_first = vec![0u64; total.div_ceil(64)];
     for row in parts.iter().flat_map(|part| &part.firsts) {
         is_first[*row as usize / 64] |= 1 << (row % 64);
     }
     let mut before = Vec::with_capacity(is_first.len());
-    let mut first = Vec::new();
+    let mut first = Vec::with_capacity(parts.iter().map(|part| part.firsts.len()).sum());
     for (word, bits) in is_first.iter().enumerate() {
         before.push(first.len() as u32);
         let mut bits = *bits;
@@ -160,13 +239,15 @@ fn rank(parts: &[Part], total: usize) -> (Vec<u32>, Vec<Vec<u32>>) {
         let below = is_first[*row as usize / 64] & ((1 << (row % 64)) - 1);
         before[*row as usize / 64] + below.count_ones()
     };
-    let ranks = parts.iter().map(|part| part.firsts.iter().map(rank_of).collect()).collect();
+    let ranks = batch::map(threads, parts.iter().collect(), |part: &Part| {
+        part.firsts.iter().map(rank_of).collect()
+    });
     (first, ranks)
 }
 
 /// The part of each frame's rows that belongs to each slice.
-fn cut<'a>(frames: &'a mut [Vec<u32>], slices: &[Slice]) -> Vec<&'a mut [u32]> {
-    let mut rest: Vec<&mut [u32]> = frames.iter_mut().map(Vec::as_mut_slice).collect();
+fn targets<'a>(frames: &'a mut [Buffer<u32>], slices: &[Slice]) -> Vec<&'a mut [u32]> {
+    let mut rest: Vec<&mut [u32]> = frames.iter_mut().map(|rows| &mut **rows).collect();
     let take = |slice: &Slice| {
         let (head, tail) = std::mem::take(&mut rest[slice.frame]).split_at_mut(slice.rows.len());
         rest[slice.frame] = tail;

@@ -1,21 +1,72 @@
 //! Threads: scoped, started when there is work, gone when it is done.
 //!
 //! No pool is kept, so nothing breaks after `fork`. Work is cut into tasks that own their
-//! part of the output; which thread takes which task changes nothing in the answer.
+//! part of the output; which thread takes which task changes nothing in the answer. Between
+//! tasks the calling thread looks whether it is to stop, where `watched` says how.
 
+use std::cell::RefCell;
 use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long the calling thread works before it looks again whether it is to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(40);
 
 /// How many threads to use: `threads`, or all cores that this process may use.
 pub fn threads(threads: Option<usize>) -> usize {
     threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get)).max(1)
 }
 
+/// At most `threads`, each with `least` items or more: to start one costs some 30 microseconds.
+pub fn enough(threads: usize, items: usize, least: usize) -> usize {
+    threads.min(items / least).max(1)
+}
+
+/// What work that was told to stop unwinds with.
+pub struct Interrupted;
+
+struct Watch {
+    is_over: Box<dyn Fn() -> bool>,
+    looked: Instant,
+}
+
+thread_local! {
+    static WATCH: RefCell<Option<Watch>> = const { RefCell::new(None) };
+}
+
+/// Runs `work`; where `is_over` says so on the way, it unwinds with `Interrupted` as payload.
+///
+/// `is_over` is asked on the calling thread, some 25 times a second, between tasks of `map`.
+pub fn watched<R>(is_over: impl Fn() -> bool + 'static, work: impl FnOnce() -> R) -> R {
+    struct Guard;
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            WATCH.set(None);
+        }
+    }
+    WATCH.set(Some(Watch { is_over: Box::new(is_over), looked: Instant::now() }));
+    let _guard = Guard;
+    work()
+}
+
+/// Whether the calling thread is to stop, asked again where it is time to.
+fn is_over() -> bool {
+    WATCH.with_borrow_mut(|watch| {
+        let due = watch.as_mut().filter(|watch| watch.looked.elapsed() >= LOOK_EVERY);
+        due.is_some_and(|watch| {
+            watch.looked = Instant::now();
+            (watch.is_over)()
+        })
+    })
+}
+
 /// Runs `work` once on each task and returns the answers in the order of the tasks.
 ///
-/// Tasks are taken one after another by whichever thread is free. A panic in `work` is
-/// raised again in the caller.
+/// Tasks are taken one after another by whichever thread is free, the calling one among them.
+/// A panic in `work` is raised again in the caller.
 pub fn map<T: Send, R: Send>(
     threads: usize,
     tasks: Vec<T>,
@@ -23,22 +74,37 @@ pub fn map<T: Send, R: Send>(
 ) -> Vec<R> {
     let workers = threads.min(tasks.len());
     if workers <= 1 {
-        return tasks.into_iter().map(work).collect();
+        let watched =
+            |task| if is_over() { resume_unwind(Box::new(Interrupted)) } else { work(task) };
+        return tasks.into_iter().map(watched).collect();
     }
     let mut answers: Vec<Option<R>> = tasks.iter().map(|_| None).collect();
     let queue = Mutex::new(tasks.into_iter().zip(answers.iter_mut()));
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let take = || {
-        while let Some((task, answer)) = next() {
-            *answer = Some(work(task));
-        }
+    let stopped = AtomicBool::new(false);
+    let next = || {
+        let is_stopped = stopped.load(Ordering::Relaxed);
+        if is_stopped { None } else { queue.lock().unwrap_or_else(PoisonError::into_inner).next() }
     };
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(take)).collect();
+        let help = || {
+            while let Some((task, answer)) = next() {
+                *answer = Some(work(task));
+            }
+        };
+        let workers: Vec<_> = (1..workers).map(|_| scope.spawn(help)).collect();
+        while let Some((task, answer)) = next() {
+            *answer = Some(work(task));
+            if is_over() {
+                stopped.store(true, Ordering::Relaxed);
+            }
+        }
         for worker in workers {
-            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            worker.join().unwrap_or_else(|panic| resume_unwind(panic));
         }
     });
+    if stopped.into_inner() {
+        resume_unwind(Box::new(Interrupted));
+    }
     answers.into_iter().map(|answer| answer.expect("each task was taken once")).collect()
 }
 
@@ -46,6 +112,11 @@ pub fn map<T: Send, R: Send>(
 pub fn ranges(length: usize, parts: usize) -> Vec<std::ops::Range<usize>> {
     let parts = parts.clamp(1, length.max(1));
     (0..parts).map(|i| length * i / parts..length * (i + 1) / parts).collect()
+}
+
+/// Cuts `0..length` into ranges of `width`, the last one shorter.
+pub fn steps(length: usize, width: usize) -> Vec<std::ops::Range<usize>> {
+    (0..length).step_by(width).map(|first| first..(first + width).min(length)).collect()
 }
 
 #[cfg(test)]
@@ -66,6 +137,8 @@ mod tests {
             for parts in [1, 2, 3, 64] {
                 let rows: Vec<usize> = ranges(length, parts).into_iter().flatten().collect();
                 assert_eq!(rows, (0..length).collect::<Vec<_>>());
+                let rows: Vec<usize> = steps(length, parts).into_iter().flatten().collect();
+                assert_eq!(rows, (0..length).collect::<Vec<_>>());
             }
         }
     }
@@ -74,5 +147,28 @@ mod tests {
     #[should_panic(expected = "a worker broke")]
     fn a_panic_reaches_the_caller() {
         map(2, vec![1, 2, 3], |i| assert!(i != 2, "a worker broke"));
+    }
+
+    #[test]
+    fn work_that_is_told_to_stop_unwinds_and_leaves_tasks_undone() {
+        for threads in [1, 3] {
+            let done = AtomicBool::new(false);
+            let run = || {
+                map(threads, (0..1000).collect(), |task: u32| {
+                    thread::sleep(Duration::from_millis(1));
+                    done.fetch_or(task == 999, Ordering::Relaxed);
+                })
+            };
+            let run = std::panic::AssertUnwindSafe(|| watched(|| true, run));
+            let stopped = std::panic::catch_unwind(run).unwrap_err();
+            assert!(stopped.is::<Interrupted>());
+            assert!(!done.into_inner());
+            assert_eq!(map(threads, vec![1], |i| i), [1]);
+        }
+    }
+
+    #[test]
+    fn few_items_are_worth_no_thread() {
+        assert_eq!((enough(8, 10, 100), enough(8, 350, 100), enough(2, 350, 100)), (1, 3, 2));
     }
 }

@@ -8,8 +8,31 @@ use std::ops::Range;
 
 use crate::keys::NONE;
 
+/// What few rows say besides instrument, quantity and entry.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Special {
+    /// The tier table that the row names, or `NONE`.
+    pub table: u32,
+    /// Contracts to buy and to sell.
+    pub orders: [f64; 2],
+    /// Smallest leverage chosen, +inf for none.
+    pub leverage: f64,
+}
+
+impl Special {
+    /// Nothing.
+    pub const NOTHING: Self = Self { table: NONE, orders: [0.0; 2], leverage: f64::INFINITY };
+
+    /// Adds what another row of the same table says.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        self.orders[0] += other.orders[0];
+        self.orders[1] += other.orders[1];
+        self.leverage = self.leverage.min(other.leverage);
+    }
+}
+
 /// The buckets of neighbouring accounts.
-#[derive(Default)]
+#[derive(Clone)]
 pub struct Block {
     /// Number of its first account in the book.
     pub first_account: usize,
@@ -38,12 +61,11 @@ pub struct Block {
     pub cost: Vec<f64>,
     /// Merged rows: `sum(q / E)`.
     pub inverse_cost: Vec<f64>,
-    /// Merged rows: the tier table that they name, or `NONE`; empty where no row names one.
-    pub table: Vec<u32>,
-    /// Merged rows: contracts to buy and to sell; empty where there are no orders.
-    pub orders: Vec<[f64; 2]>,
-    /// Merged rows: smallest leverage, +inf for none; empty where no row gives one.
-    pub leverage: Vec<f64>,
+    /// Merged rows: what else they say, by its place in `specials`, or `NONE`; empty where no
+    /// row of the book says more.
+    pub special: Vec<u32>,
+    /// What some merged rows say besides.
+    pub specials: Vec<Special>,
     /// Merged rows: the balance of the bucket, counted from its first, that profit joins;
     /// empty where profit stands beside the balances.
     pub home: Vec<u32>,
@@ -57,7 +79,84 @@ pub struct Block {
     pub slot: Vec<u32>,
 }
 
+impl Default for Block {
+    fn default() -> Self {
+        let mut block = Self {
+            first_account: 0,
+            first_bucket: 0,
+            bucket_start: Vec::new(),
+            isolated_row: Vec::new(),
+            isolated_margin: Vec::new(),
+            row_count: Vec::new(),
+            pool: Vec::new(),
+            row_start: Vec::new(),
+            cash_start: Vec::new(),
+            instrument: Vec::new(),
+            quantity: Vec::new(),
+            cost: Vec::new(),
+            inverse_cost: Vec::new(),
+            special: Vec::new(),
+            specials: Vec::new(),
+            home: Vec::new(),
+            asset: Vec::new(),
+            amount: Vec::new(),
+            row: Vec::new(),
+            slot: Vec::new(),
+        };
+        block.clear();
+        block
+    }
+}
+
 impl Block {
+    /// Empties it: no accounts.
+    pub(crate) fn clear(&mut self) {
+        for starts in [&mut self.bucket_start, &mut self.row_start, &mut self.cash_start] {
+            starts.clear();
+            starts.push(0);
+        }
+        let codes = [
+            &mut self.isolated_row,
+            &mut self.row_count,
+            &mut self.pool,
+            &mut self.instrument,
+            &mut self.special,
+            &mut self.home,
+            &mut self.asset,
+            &mut self.row,
+            &mut self.slot,
+        ];
+        codes.into_iter().for_each(Vec::clear);
+        let numbers = [
+            &mut self.isolated_margin,
+            &mut self.quantity,
+            &mut self.cost,
+            &mut self.inverse_cost,
+            &mut self.amount,
+        ];
+        numbers.into_iter().for_each(Vec::clear);
+        self.specials.clear();
+    }
+
+    /// Makes room for so many accounts and rows.
+    pub(crate) fn reserve(&mut self, accounts: usize, rows: usize) {
+        let by_account = [&mut self.bucket_start, &mut self.row_start, &mut self.cash_start];
+        by_account.into_iter().for_each(|column| column.reserve(accounts + 1));
+        let by_row = [&mut self.instrument, &mut self.row, &mut self.slot];
+        by_row.into_iter().for_each(|column| column.reserve(rows));
+        let numbers = [&mut self.quantity, &mut self.cost, &mut self.inverse_cost];
+        numbers.into_iter().for_each(|column| column.reserve(rows));
+    }
+
+    /// Ends a bucket, whose rows and balances are what was written since the last one.
+    pub(crate) fn close_bucket(&mut self, isolated_row: u32, isolated_margin: f64, rows: usize) {
+        self.isolated_row.push(isolated_row);
+        self.isolated_margin.push(isolated_margin);
+        self.row_count.push(rows as u32);
+        self.row_start.push(self.instrument.len() as u32);
+        self.cash_start.push(self.asset.len() as u32);
+    }
+
     /// Number of accounts.
     pub fn accounts(&self) -> usize {
         self.bucket_start.len() - 1
@@ -76,6 +175,54 @@ impl Block {
     /// What the bucket holds.
     #[inline]
     pub fn bucket(&self, bucket: usize) -> Bucket<'_> {
+        self.rows().bucket(bucket)
+    }
+
+    /// Its columns as slices, for looking at many buckets.
+    #[inline]
+    pub fn rows(&self) -> Rows<'_> {
+        Rows {
+            isolated_row: &self.isolated_row,
+            isolated_margin: &self.isolated_margin,
+            row_count: &self.row_count,
+            row_start: &self.row_start,
+            cash_start: &self.cash_start,
+            instrument: &self.instrument,
+            quantity: &self.quantity,
+            cost: &self.cost,
+            inverse_cost: &self.inverse_cost,
+            special: &self.special,
+            specials: &self.specials,
+            home: &self.home,
+            asset: &self.asset,
+            amount: &self.amount,
+        }
+    }
+}
+
+/// The columns of a block's buckets.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    isolated_row: &'a [u32],
+    isolated_margin: &'a [f64],
+    row_count: &'a [u32],
+    row_start: &'a [u32],
+    cash_start: &'a [u32],
+    instrument: &'a [u32],
+    quantity: &'a [f64],
+    cost: &'a [f64],
+    inverse_cost: &'a [f64],
+    special: &'a [u32],
+    specials: &'a [Special],
+    home: &'a [u32],
+    asset: &'a [u32],
+    amount: &'a [f64],
+}
+
+impl<'a> Rows<'a> {
+    /// What the bucket holds.
+    #[inline(always)]
+    pub fn bucket(&self, bucket: usize) -> Bucket<'a> {
         let rows = self.row_start[bucket] as usize..self.row_start[bucket + 1] as usize;
         let cash = self.cash_start[bucket] as usize..self.cash_start[bucket + 1] as usize;
         let isolated = self.isolated_row[bucket] != NONE;
@@ -84,9 +231,8 @@ impl Block {
             quantity: &self.quantity[rows.clone()],
             cost: &self.cost[rows.clone()],
             inverse_cost: &self.inverse_cost[rows.clone()],
-            table: self.table.get(rows.clone()).unwrap_or_default(),
-            orders: self.orders.get(rows.clone()).unwrap_or_default(),
-            leverage: self.leverage.get(rows.clone()).unwrap_or_default(),
+            special: self.special.get(rows.clone()).unwrap_or_default(),
+            specials: self.specials,
             home: if isolated { &[] } else { self.home.get(rows).unwrap_or_default() },
             asset: &self.asset[cash.clone()],
             amount: &self.amount[cash],
@@ -107,12 +253,11 @@ pub struct Bucket<'a> {
     pub cost: &'a [f64],
     /// `sum(q / E)`.
     pub inverse_cost: &'a [f64],
-    /// The tier table named, or `NONE`; equal ones of an instrument are neighbours.
-    pub table: &'a [u32],
-    /// Contracts to buy and to sell.
-    pub orders: &'a [[f64; 2]],
-    /// Smallest leverage, +inf for none.
-    pub leverage: &'a [f64],
+    /// What else each merged row says, by its place in `specials`, or `NONE`; rows of an
+    /// instrument that name the same tier table are neighbours.
+    pub special: &'a [u32],
+    /// Of the whole block.
+    pub specials: &'a [Special],
     /// The balance that the profit of each merged row joins; none where it stands beside them.
     pub home: &'a [u32],
     /// The asset of each balance.
@@ -126,22 +271,31 @@ pub struct Bucket<'a> {
 }
 
 impl Bucket<'_> {
+    /// What a merged row says besides instrument, quantity and entry.
+    #[inline]
+    pub fn special_of(&self, row: usize) -> Special {
+        match self.special.get(row) {
+            Some(place) if *place != NONE => self.specials[*place as usize],
+            _ => Special::NOTHING,
+        }
+    }
+
     /// The tier table that a merged row names, or `NONE`.
     #[inline]
     pub fn table_of(&self, row: usize) -> u32 {
-        self.table.get(row).copied().unwrap_or(NONE)
+        self.special_of(row).table
     }
 
     /// Contracts to buy and to sell of a merged row.
     #[inline]
     pub fn orders_of(&self, row: usize) -> [f64; 2] {
-        self.orders.get(row).copied().unwrap_or_default()
+        self.special_of(row).orders
     }
 
     /// Smallest leverage of a merged row, +inf for none.
     #[inline]
     pub fn leverage_of(&self, row: usize) -> f64 {
-        self.leverage.get(row).copied().unwrap_or(f64::INFINITY)
+        self.special_of(row).leverage
     }
 
     /// The end of the rows from `row` on that hold the same instrument.

@@ -5,19 +5,26 @@
 //! entry sums, `sum(q * E)` and `sum(q / E)`, because only the market knows which of the
 //! two a contract needs. `Book::build` makes one; it never changes afterwards.
 
+use std::sync::Arc;
+
 pub use crate::holdings::{Balances, BookInput, Positions};
 
 use crate::accounts::{Accounts, number_accounts};
 use crate::batch;
 use crate::block::Block;
-use crate::builder::{BalanceRecord, Builder, PositionRecord, Source};
-use crate::columns::{Fault, Numbers, Reason, Values};
+use crate::builder::Builder;
+use crate::columns::{Fault, Numbers, Values};
 use crate::error::{Error, Result};
+use crate::intake;
 use crate::keys::{Ids, NONE, Names};
-use crate::partition::{Grouped, Parts};
+use crate::memory::Buffer;
+use crate::partition::{Grouped, Parts, Width};
+use crate::records::{BalanceRecord, PositionRecord, Source};
 
 /// Accounts in a block.
 pub const BLOCK_ACCOUNTS: usize = 1024;
+/// Rows for which it is worth to start a thread.
+const THREAD_ROWS: usize = 1 << 14;
 
 /// Who holds what. See the module.
 pub struct Book {
@@ -29,6 +36,8 @@ pub struct Book {
     pub tables: Names,
     /// For each account, the frame (positions, balances, accounts) and row of first appearance.
     pub first: Vec<(u32, u32)>,
+    /// For each account, its id, where ids are integers.
+    pub account_ids: Option<Arc<Buffer<i64>>>,
     /// For each account, its row of the accounts frame; `NONE` where it has none.
     pub account_row: Vec<u32>,
     /// Bad rows, in order of frame, row and column.
@@ -38,11 +47,11 @@ pub struct Book {
     /// The accounts in blocks.
     pub blocks: Vec<Block>,
     /// For each position row, its account, `NONE` where it has none.
-    pub position_account: Vec<u32>,
+    pub position_account: Buffer<u32>,
     /// For each position row, its instrument, `NONE` where it is null or unlisted.
-    pub position_instrument: Vec<u32>,
+    pub position_instrument: Buffer<u32>,
     /// For each balance row, its account, `NONE` where it has none.
-    pub balance_account: Vec<u32>,
+    pub balance_account: Buffer<u32>,
     /// For each balance row, its asset, `NONE` where it is null.
     pub balance_asset: Vec<u32>,
     /// The `positions` frame as it came.
@@ -67,20 +76,31 @@ impl Book {
                 "positions, balances and accounts hold {rows} rows; a book takes fewer than 2^32 - 1: split it by account"
             )));
         }
+        let threads = batch::enough(threads, rows, THREAD_ROWS);
         let frames: Vec<&Ids> = frames.into_iter().filter(|ids| !ids.is_empty()).collect();
         let numbered = number_accounts(&frames, threads);
         let (row_account, first) = by_frame(&positions, &balances, accounts.as_ref(), numbered);
         let [position_account, balance_account, account_account] = row_account;
+        let account_ids = integer_ids(&positions, &balances, accounts.as_ref(), &first, threads);
 
         let mut instruments = Names::default();
         instruments.find_or_add(&listed);
         let (mut assets, mut tables) = (Names::default(), Names::default());
-        let position_instrument = instruments.find(&positions.instrument);
         let balance_asset = assets.find_or_add(&balances.asset);
         let position_table = positions.tier_table.as_ref().map(|ids| tables.find_or_add(ids));
 
-        let faults =
-            faults(&positions, &balances, accounts.as_ref(), &position_instrument, threads);
+        let mut position_instrument = Buffer::new(position_account.len());
+        let source = Source::new(&positions, position_table.as_deref());
+        let width = Width::new(first.len(), BLOCK_ACCOUNTS);
+        let codes = (&*position_account, &mut *position_instrument);
+        let held = intake::positions(&positions, &source, codes, &instruments, width, threads);
+        let owned = intake::balances(&balances, &balance_account, &balance_asset, width, threads);
+        let mut faults = held.faults;
+        faults.extend(owned.faults);
+        if let Some(ids) = &accounts {
+            intake::nulls("accounts", "account_id", ids, &mut faults);
+        }
+        faults.sort_by_key(|fault| (fault.frame, fault.row, fault.column));
         let mut indeterminate = vec![false; first.len()];
         for fault in &faults {
             let account = match fault.frame {
@@ -98,28 +118,34 @@ impl Book {
                 account_row[*account as usize] = row as u32;
             }
         }
-        let source = Source::new(&positions, &position_instrument, position_table.as_deref());
-        let owner = |accounts: &[u32], row: usize| {
-            let account = accounts[row];
-            (account != NONE && !indeterminate[account as usize]).then_some(account)
+        let read_positions = |from: usize, owners: &[u32], records: &mut Vec<PositionRecord>| {
+            source.read(from, owners, &position_instrument, records);
         };
-        let position = |row| Some(source.record(owner(&position_account, row)?, row));
         let amounts = balances.amount.values();
-        let balance = |row| {
-            let account = owner(&balance_account, row)?;
-            Some(BalanceRecord { account, asset: balance_asset[row], amount: amounts[row] })
+        let read_balances = |from: usize, owners: &[u32], records: &mut Vec<BalanceRecord>| {
+            let rows = owners.iter().zip(from..);
+            records.extend(rows.map(|(account, row)| BalanceRecord {
+                account: *account,
+                asset: balance_asset[row],
+                amount: amounts[row],
+            }));
         };
-        let rows = [position_account.len(), balance_account.len()];
-        let count = first.len();
-        let position_parts = Parts::cut(rows[0], count, BLOCK_ACCOUNTS, threads, position);
-        let balance_parts = Parts::cut(rows[1], count, BLOCK_ACCOUNTS, threads, balance);
-        let sizes = [instruments.len(), assets.len()];
-        let blocks = build_blocks(&source, &position_parts, &balance_parts, sizes, threads);
+        let builder = || Builder::new(&source, instruments.len(), assets.len());
+        let rows = (&held.parts, &owned.parts);
+        let blocks = build_blocks(
+            rows,
+            (read_positions, read_balances),
+            builder,
+            width,
+            &indeterminate,
+            threads,
+        );
         Ok(Self {
             instruments,
             assets,
             tables,
             first,
+            account_ids: account_ids.map(Arc::new),
             account_row,
             faults,
             indeterminate,
@@ -149,122 +175,78 @@ impl Book {
     }
 }
 
+/// The id of each account, where those of all frames are integers.
+fn integer_ids(
+    positions: &Positions,
+    balances: &Balances,
+    accounts: Option<&Ids>,
+    first: &[(u32, u32)],
+    threads: usize,
+) -> Option<Buffer<i64>> {
+    let frames = [Some(&positions.account), Some(&balances.account), accounts];
+    let held =
+        |ids: Option<&'_ Ids>| ids.is_none_or(|ids| ids.is_empty() || ids.as_integers().is_some());
+    if !frames.iter().all(|ids| held(*ids)) {
+        return None;
+    }
+    let values = frames.map(|ids| ids.and_then(Ids::as_integers).unwrap_or_default());
+    let mut ids = Buffer::new(first.len());
+    let tasks = ids.chunks_mut(THREAD_ROWS).zip(first.chunks(THREAD_ROWS)).collect();
+    batch::map(threads, tasks, |(ids, first): (&mut [i64], &[(u32, u32)])| {
+        for (id, (frame, row)) in ids.iter_mut().zip(first) {
+            *id = values[*frame as usize][*row as usize];
+        }
+    });
+    Some(ids)
+}
+
 /// Puts rows and first appearances back to the three frames, the empty ones included.
 fn by_frame(
     positions: &Positions,
     balances: &Balances,
     accounts: Option<&Ids>,
     numbered: Accounts,
-) -> ([Vec<u32>; 3], Vec<(u32, u32)>) {
+) -> ([Buffer<u32>; 3], Vec<(u32, u32)>) {
     let filled = [
         !positions.account.is_empty(),
         !balances.account.is_empty(),
         accounts.is_some_and(|ids| !ids.is_empty()),
     ];
     let place: Vec<u32> = (0..3).filter(|frame| filled[*frame as usize]).collect();
-    let mut row_account = [Vec::new(), Vec::new(), Vec::new()];
+    let mut row_account: [Buffer<u32>; 3] = Default::default();
     for (rows, frame) in numbered.row_account.into_iter().zip(&place) {
         row_account[*frame as usize] = rows;
     }
-    let first = numbered.first.into_iter().map(|(frame, row)| (place[frame as usize], row));
-    (row_account, first.collect())
+    let mut first = numbered.first;
+    if place.len() < 3 {
+        first.iter_mut().for_each(|(frame, _)| *frame = place[*frame as usize]);
+    }
+    (row_account, first)
 }
 
-/// Every bad row of the three frames, in order of frame, row and column.
-fn faults(
-    positions: &Positions,
-    balances: &Balances,
-    accounts: Option<&Ids>,
-    position_instrument: &[u32],
-    threads: usize,
-) -> Vec<Fault> {
-    type Check<'a> = Box<dyn Fn() -> Vec<Fault> + Send + 'a>;
-    let numbers = |frame: &'static str, column: &'static str, numbers| -> Check<'_> {
-        let numbers: &Numbers = numbers;
-        Box::new(move || {
-            let fault = |(row, reason)| Fault { frame, column, row, reason };
-            numbers.check().into_iter().map(fault).collect()
-        })
-    };
-    let ids = |frame: &'static str, column: &'static str, ids| -> Check<'_> {
-        let ids: &Ids = ids;
-        Box::new(move || {
-            let null = (0..ids.len()).filter(|row| !ids.is_valid(*row));
-            let fault = |row| Fault { frame, column, row: row as u32, reason: Reason::Null };
-            null.map(fault).collect()
-        })
-    };
-    let mut checks: Vec<Check<'_>> = vec![
-        ids("positions", "account_id", &positions.account),
-        ids("positions", "instrument_id", &positions.instrument),
-        Box::new(|| unlisted(&positions.instrument, position_instrument)),
-        Box::new(|| margin_lacking(positions)),
-        ids("balances", "account_id", &balances.account),
-        ids("balances", "asset_id", &balances.asset),
-        numbers("balances", balances.amount.name, &balances.amount),
-    ];
-    checks.extend(accounts.map(|column| ids("accounts", "account_id", column)));
-    let given = [
-        Some(&positions.quantity),
-        Some(&positions.entry_price),
-        positions.isolated_margin.as_ref(),
-        positions.leverage.as_ref(),
-        positions.open_buy.as_ref(),
-        positions.open_sell.as_ref(),
-    ];
-    checks.extend(given.into_iter().flatten().map(|c| numbers("positions", c.name, c)));
-    let mut faults: Vec<Fault> =
-        batch::map(threads, checks, |check| check()).into_iter().flatten().collect();
-    faults.sort_by_key(|fault| (fault.frame, fault.row, fault.column));
-    faults
-}
-
-fn unlisted(ids: &Ids, codes: &[u32]) -> Vec<Fault> {
-    let missing = |(row, code): &(usize, &u32)| **code == NONE && ids.is_valid(*row);
-    let fault = |(row, _)| Fault {
-        frame: "positions",
-        column: "instrument_id",
-        row: row as u32,
-        reason: Reason::UnlistedInstrument,
-    };
-    codes.iter().enumerate().filter(missing).map(fault).collect()
-}
-
-/// Isolated rows without the margin that they must state.
-fn margin_lacking(positions: &Positions) -> Vec<Fault> {
-    let Some(isolated) = &positions.isolated else {
-        return Vec::new();
-    };
-    let given =
-        |row| positions.isolated_margin.as_ref().is_some_and(|margin| margin.get(row).is_some());
-    let lacking = isolated.iter().enumerate().filter(|(row, mode)| **mode == 1 && !given(*row));
-    let fault = |(row, _)| Fault {
-        frame: "positions",
-        column: "isolated_margin",
-        row: row as u32,
-        reason: Reason::Null,
-    };
-    lacking.map(fault).collect()
-}
-
-fn build_blocks(
-    source: &Source<'_>,
-    positions: &Parts<PositionRecord>,
-    balances: &Parts<BalanceRecord>,
-    [instruments, assets]: [usize; 2],
+/// The blocks of all accounts; the closures read rows that stand.
+fn build_blocks<'a>(
+    (positions, balances): (&Parts<'_, PositionRecord>, &Parts<'_, BalanceRecord>),
+    (position, balance): (
+        impl Fn(usize, &[u32], &mut Vec<PositionRecord>) + Sync,
+        impl Fn(usize, &[u32], &mut Vec<BalanceRecord>) + Sync,
+    ),
+    builder: impl Fn() -> Builder<'a> + Sync,
+    width: Width,
+    indeterminate: &[bool],
     threads: usize,
 ) -> Vec<Block> {
-    let built = batch::map(threads, batch::ranges(positions.len(), 4 * threads), |parts| {
-        let mut builder = Builder::new(instruments, assets);
+    let built = batch::map(threads, batch::ranges(width.parts(), 16 * threads), |parts| {
+        let mut builder = builder();
         let (mut held, mut owned) = (Grouped::default(), Grouped::default());
         let mut blocks = Vec::new();
         for part in parts {
-            positions.group(part, &mut held);
-            balances.group(part, &mut owned);
-            let accounts = positions.accounts(part);
+            let accounts = width.accounts(part);
+            positions.group(part, accounts.clone(), &position, &mut held);
+            balances.group(part, accounts.clone(), &balance, &mut owned);
             for first in accounts.clone().step_by(BLOCK_ACCOUNTS) {
                 let block = first..(first + BLOCK_ACCOUNTS).min(accounts.end);
-                blocks.push(builder.build(source, &held, &owned, block));
+                blocks.push(builder.build(&held, &owned, block, indeterminate));
             }
         }
         blocks

@@ -1,187 +1,55 @@
 //! Building blocks: an account's rows merged by instrument, tier table and side.
 //!
-//! `Builder` takes the rows of a part (`partition`) and writes one block after another. What
-//! few rows have (orders, leverage, a tier table of their own) is told by a flag of the
-//! record and read where it stands.
+//! `Builder` takes the rows of a part (`partition`) and writes one block after another, in
+//! memory that it keeps; a finished block is a copy of exactly its size.
 
 use std::ops::Range;
 
-use crate::block::Block;
-
-use crate::columns::{Numbers, View};
-use crate::holdings::Positions;
+use crate::block::{Block, Special};
 use crate::keys::NONE;
-use crate::partition::{Grouped, Owned};
-
-/// A position row on its way to its block.
-#[derive(Clone, Copy)]
-pub(crate) struct PositionRecord {
-    account: u32,
-    row: u32,
-    instrument: u32,
-    /// Which of the rarer columns say something of this row.
-    special: u32,
-    quantity: f64,
-    entry: f64,
-}
-
-impl Owned for PositionRecord {
-    fn account(&self) -> u32 {
-        self.account
-    }
-}
-
-const ISOLATED: u32 = 1;
-const TABLE: u32 = 2;
-const ORDERS: u32 = 4;
-const LEVERAGE: u32 = 8;
-
-/// A balance row on its way to its block.
-#[derive(Clone, Copy)]
-pub(crate) struct BalanceRecord {
-    pub(crate) account: u32,
-    pub(crate) asset: u32,
-    pub(crate) amount: f64,
-}
-
-impl Owned for BalanceRecord {
-    fn account(&self) -> u32 {
-        self.account
-    }
-}
-
-/// What position rows are read from.
-pub(crate) struct Source<'a> {
-    instrument: &'a [u32],
-    quantity: &'a [f64],
-    entry: &'a [f64],
-    isolated: Option<&'a [u8]>,
-    isolated_margin: Option<View<'a>>,
-    table: Option<&'a [u32]>,
-    open_buy: Option<View<'a>>,
-    open_sell: Option<View<'a>>,
-    leverage: Option<View<'a>>,
-}
-
-impl<'a> Source<'a> {
-    /// Reads `positions`, whose instruments and tier tables have these codes.
-    pub(crate) fn new(
-        positions: &'a Positions,
-        instrument: &'a [u32],
-        table: Option<&'a [u32]>,
-    ) -> Self {
-        let view = |column: &'a Option<Numbers>| column.as_ref().map(Numbers::view);
-        Self {
-            instrument,
-            quantity: positions.quantity.values(),
-            entry: positions.entry_price.values(),
-            isolated: positions.isolated.as_deref(),
-            isolated_margin: view(&positions.isolated_margin),
-            table,
-            open_buy: view(&positions.open_buy),
-            open_sell: view(&positions.open_sell),
-            leverage: view(&positions.leverage),
-        }
-    }
-
-    /// The row of an account, with what is rare told by a flag.
-    #[inline]
-    pub(crate) fn record(&self, account: u32, row: usize) -> PositionRecord {
-        let given = |column: Option<View<'_>>| column.and_then(|c| c.get(row));
-        let ordered = |column| given(column).is_some_and(|contracts| contracts > 0.0);
-        let mut special = 0;
-        if self.isolated.is_some_and(|isolated| isolated[row] == 1) {
-            special |= ISOLATED;
-        }
-        if self.table.is_some_and(|table| table[row] != NONE) {
-            special |= TABLE;
-        }
-        if ordered(self.open_buy) || ordered(self.open_sell) {
-            special |= ORDERS;
-        }
-        if given(self.leverage).is_some() {
-            special |= LEVERAGE;
-        }
-        PositionRecord {
-            account,
-            row: row as u32,
-            instrument: self.instrument[row],
-            special,
-            quantity: self.quantity[row],
-            entry: self.entry[row],
-        }
-    }
-
-    fn merged(&self, record: &PositionRecord) -> Merged {
-        let PositionRecord { instrument, special, quantity, entry, .. } = *record;
-        let mut merged = Merged {
-            instrument,
-            table: NONE,
-            side: if quantity > 0.0 {
-                1
-            } else if quantity < 0.0 {
-                -1
-            } else {
-                0
-            },
-            quantity,
-            cost: quantity * entry,
-            inverse_cost: quantity / entry,
-            orders: [0.0; 2],
-            leverage: f64::INFINITY,
-            next: NONE,
-        };
-        if special & !ISOLATED != 0 {
-            self.add_special(record, &mut merged);
-        }
-        merged
-    }
-
-    #[cold]
-    fn add_special(&self, record: &PositionRecord, merged: &mut Merged) {
-        let row = record.row as usize;
-        let given = |column: Option<View<'_>>| column.and_then(|c| c.get(row));
-        if record.special & TABLE != 0 {
-            merged.table = self.table.map_or(NONE, |table| table[row]);
-        }
-        if record.special & ORDERS != 0 {
-            let contracts = |column| given(column).unwrap_or(0.0);
-            merged.orders = [contracts(self.open_buy), contracts(self.open_sell)];
-        }
-        if record.special & LEVERAGE != 0 {
-            merged.leverage = given(self.leverage).unwrap_or(f64::INFINITY);
-        }
-    }
-}
+use crate::partition::Grouped;
+use crate::records::{BalanceRecord, PositionRecord, Source};
 
 /// A row in the making: all rows of a bucket with the same instrument, table and side.
 #[derive(Clone, Copy)]
 struct Merged {
     instrument: u32,
-    table: u32,
-    side: i8,
+    /// The row after it among those of its instrument.
+    next: u32,
+    side: i32,
     quantity: f64,
     cost: f64,
     inverse_cost: f64,
-    orders: [f64; 2],
-    leverage: f64,
-    /// The row after it among those of its instrument.
-    next: u32,
+    special: Special,
 }
 
 impl Merged {
+    #[inline]
+    fn new(record: &PositionRecord, source: &Source<'_>) -> Self {
+        let PositionRecord { instrument, quantity, entry, .. } = *record;
+        Self {
+            instrument,
+            next: NONE,
+            side: i32::from(quantity > 0.0) - i32::from(quantity < 0.0),
+            quantity,
+            cost: quantity * entry,
+            inverse_cost: quantity / entry,
+            special: if record.is_special() { source.special(record) } else { Special::NOTHING },
+        }
+    }
+
+    #[inline]
     fn absorb(&mut self, row: &Self) {
         self.quantity += row.quantity;
         self.cost += row.cost;
         self.inverse_cost += row.inverse_cost;
-        self.orders[0] += row.orders[0];
-        self.orders[1] += row.orders[1];
-        self.leverage = self.leverage.min(row.leverage);
+        self.special.absorb(&row.special);
     }
 }
 
 /// Builds blocks, keeping its scratch from one to the next.
-pub(crate) struct Builder {
+pub(crate) struct Builder<'a> {
+    source: &'a Source<'a>,
     /// For each instrument, the bucket in which it was seen last and its first row there.
     seen_instrument: Vec<(u32, u32)>,
     /// For each asset, the bucket in which it was seen last and its balance there.
@@ -192,76 +60,78 @@ pub(crate) struct Builder {
     heads: Vec<u32>,
     /// For each row of the account, the row in `merged` that took it; `NONE` if isolated.
     taken: Vec<u32>,
-    /// For each row in `merged`, where it stands in the block.
+    /// Where some instrument has several merged rows: rows in `merged` in their final order,
+    /// and for each where it stands there.
+    order: Vec<u32>,
     placed: Vec<u32>,
+    /// The block that is being written.
+    block: Block,
 }
 
-impl Builder {
-    pub(crate) fn new(instruments: usize, assets: usize) -> Self {
+impl<'a> Builder<'a> {
+    pub(crate) fn new(source: &'a Source<'a>, instruments: usize, assets: usize) -> Self {
         Self {
+            source,
             seen_instrument: vec![(0, 0); instruments],
             seen_asset: vec![(0, 0); assets],
             stamp: 0,
             merged: Vec::new(),
             heads: Vec::new(),
             taken: Vec::new(),
+            order: Vec::new(),
             placed: Vec::new(),
+            block: Block::default(),
         }
     }
 
+    /// The block of `accounts`; those that are indeterminate have no buckets.
     pub(crate) fn build(
         &mut self,
-        source: &Source<'_>,
         positions: &Grouped<PositionRecord>,
         balances: &Grouped<BalanceRecord>,
         accounts: Range<usize>,
+        indeterminate: &[bool],
     ) -> Block {
-        let mut block = Block {
-            first_account: accounts.start,
-            bucket_start: vec![0],
-            row_start: vec![0],
-            cash_start: vec![0],
-            ..Block::default()
-        };
+        self.block.clear();
+        let rows = accounts.clone().map(|account| positions.rows(account).len()).sum();
+        self.block.reserve(accounts.len(), rows);
+        self.block.first_account = accounts.start;
         for account in accounts {
-            self.account(&mut block, source, positions.rows(account), balances.rows(account));
-            block.bucket_start.push(block.buckets() as u32);
+            if !indeterminate[account] {
+                self.account(positions.rows(account), balances.rows(account));
+            }
+            self.block.bucket_start.push(self.block.buckets() as u32);
         }
-        block
+        self.block.clone()
     }
 
-    fn account(
-        &mut self,
-        block: &mut Block,
-        source: &Source<'_>,
-        rows: &[PositionRecord],
-        balances: &[BalanceRecord],
-    ) {
-        let first_slot = block.slot.len();
+    fn account(&mut self, rows: &[PositionRecord], balances: &[BalanceRecord]) {
+        let mut isolated = 0;
         self.start_bucket();
         for row in rows {
-            block.row.push(row.row);
-            if row.special & ISOLATED != 0 {
+            if row.is_isolated() {
+                isolated += 1;
                 self.taken.push(NONE);
             } else {
-                self.merge(source.merged(row));
+                self.merge(Merged::new(row, self.source));
             }
         }
-        let cross = self.taken.iter().filter(|taken| **taken != NONE).count();
-        self.place(block, source);
-        let placed = &self.placed;
-        let slot = |taken: &u32| if *taken == NONE { NONE } else { placed[*taken as usize] };
-        block.slot.extend(self.taken.iter().map(slot));
+        self.block.row.extend(rows.iter().map(|row| row.row));
+        let first_slot = self.block.slot.len();
+        self.place();
+        let cross = rows.len() - isolated;
         if cross + balances.len() > 0 {
-            self.cash(block, balances);
-            close_bucket(block, NONE, 0.0, cross);
+            self.cash(balances);
+            self.block.close_bucket(NONE, 0.0, cross);
         }
-        for (i, row) in rows.iter().enumerate().filter(|(_, row)| row.special & ISOLATED != 0) {
-            block.slot[first_slot + i] = block.instrument.len() as u32;
-            push(block, source, &source.merged(row));
-            let margin = source.isolated_margin.and_then(|margin| margin.get(row.row as usize));
-            let margin = margin.unwrap_or(0.0);
-            close_bucket(block, row.row, margin, 1);
+        if isolated == 0 {
+            return;
+        }
+        for (i, row) in rows.iter().enumerate().filter(|(_, row)| row.is_isolated()) {
+            self.block.slot[first_slot + i] = self.block.instrument.len() as u32;
+            let merged = Merged::new(row, self.source);
+            self.write([&merged].into_iter());
+            self.block.close_bucket(row.row, self.source.posted(row.row), 1);
         }
     }
 
@@ -275,10 +145,10 @@ impl Builder {
         self.merged.clear();
         self.heads.clear();
         self.taken.clear();
-        self.placed.clear();
     }
 
     /// Adds a row to the one that it belongs to, or puts it after the last of its table.
+    #[inline]
     fn merge(&mut self, row: Merged) {
         let new = self.merged.len() as u32;
         let (stamp, head) = self.seen_instrument[row.instrument as usize];
@@ -287,12 +157,17 @@ impl Builder {
             self.heads.push(new);
             self.merged.push(row);
             self.taken.push(new);
-            return;
+        } else {
+            self.merge_into(head, row);
         }
+    }
+
+    fn merge_into(&mut self, head: u32, row: Merged) {
+        let new = self.merged.len() as u32;
         let (mut at, mut after) = (head, NONE);
         loop {
             let here = &mut self.merged[at as usize];
-            if here.table == row.table {
+            if here.special.table == row.special.table {
                 if here.side == row.side {
                     here.absorb(&row);
                     self.taken.push(at);
@@ -313,22 +188,59 @@ impl Builder {
         self.taken.push(new);
     }
 
-    /// Writes the merged rows to the block, instrument by instrument.
-    fn place(&mut self, block: &mut Block, source: &Source<'_>) {
+    /// Writes the merged rows to the block, instrument by instrument, and where each row went.
+    fn place(&mut self) {
+        let first = self.block.instrument.len() as u32;
+        if self.merged.len() == self.heads.len() {
+            let slot = |taken: &u32| if *taken == NONE { NONE } else { first + taken };
+            self.block.slot.extend(self.taken.iter().map(slot));
+            let merged = std::mem::take(&mut self.merged);
+            self.write(merged.iter());
+            self.merged = merged;
+            return;
+        }
+        self.order.clear();
+        self.placed.clear();
         self.placed.resize(self.merged.len(), NONE);
         for head in &self.heads {
             let mut at = *head;
             while at != NONE {
-                let row = &self.merged[at as usize];
-                self.placed[at as usize] = block.instrument.len() as u32;
-                push(block, source, row);
-                at = row.next;
+                self.placed[at as usize] = first + self.order.len() as u32;
+                self.order.push(at);
+                at = self.merged[at as usize].next;
             }
+        }
+        let placed = &self.placed;
+        let slot = |taken: &u32| if *taken == NONE { NONE } else { placed[*taken as usize] };
+        self.block.slot.extend(self.taken.iter().map(slot));
+        let (order, merged) = (std::mem::take(&mut self.order), std::mem::take(&mut self.merged));
+        self.write(order.iter().map(|at| &merged[*at as usize]));
+        (self.order, self.merged) = (order, merged);
+    }
+
+    /// Writes merged rows to the block, column by column.
+    #[inline]
+    fn write<'m>(&mut self, merged: impl ExactSizeIterator<Item = &'m Merged> + Clone) {
+        let block = &mut self.block;
+        block.instrument.extend(merged.clone().map(|row| row.instrument));
+        block.quantity.extend(merged.clone().map(|row| row.quantity));
+        block.cost.extend(merged.clone().map(|row| row.cost));
+        block.inverse_cost.extend(merged.clone().map(|row| row.inverse_cost));
+        if self.source.has_specials() {
+            let specials = &mut block.specials;
+            block.special.extend(merged.map(|row| {
+                if row.special == Special::NOTHING {
+                    return NONE;
+                }
+                specials.push(row.special);
+                specials.len() as u32 - 1
+            }));
         }
     }
 
     /// Writes an account's balances to the block, merged by asset.
-    fn cash(&mut self, block: &mut Block, balances: &[BalanceRecord]) {
+    fn cash(&mut self, balances: &[BalanceRecord]) {
+        let block = &mut self.block;
         for balance in balances {
             let seen = &mut self.seen_asset[balance.asset as usize];
             if seen.0 == self.stamp {
@@ -340,28 +252,4 @@ impl Builder {
             }
         }
     }
-}
-
-fn push(block: &mut Block, source: &Source<'_>, row: &Merged) {
-    block.instrument.push(row.instrument);
-    block.quantity.push(row.quantity);
-    block.cost.push(row.cost);
-    block.inverse_cost.push(row.inverse_cost);
-    if source.table.is_some() {
-        block.table.push(row.table);
-    }
-    if source.open_buy.is_some() || source.open_sell.is_some() {
-        block.orders.push(row.orders);
-    }
-    if source.leverage.is_some() {
-        block.leverage.push(row.leverage);
-    }
-}
-
-fn close_bucket(block: &mut Block, isolated_row: u32, isolated_margin: f64, rows: usize) {
-    block.isolated_row.push(isolated_row);
-    block.isolated_margin.push(isolated_margin);
-    block.row_count.push(rows as u32);
-    block.row_start.push(block.instrument.len() as u32);
-    block.cash_start.push(block.asset.len() as u32);
 }

@@ -41,6 +41,11 @@ pub trait Texts: Send + Sync {
     fn len(&self) -> usize;
     /// The text of a row; empty where the row is null.
     fn text(&self, row: usize) -> &str;
+    /// Numbers by row, where there are any: rows with equal ones hold the same text, and 0 is
+    /// that of the empty text.
+    fn views(&self) -> Option<&[u128]> {
+        None
+    }
     /// Whether there are no rows.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -132,30 +137,58 @@ impl Numbers {
     /// Every row that may not pass, with the reason, in row order.
     pub fn check(&self) -> Vec<(u32, Reason)> {
         let mut faults = Vec::new();
-        let view = self.view();
-        for (block, values) in self.values.chunks(BLOCK).enumerate() {
-            let holds = self.validity.is_none() && values.iter().all(|v| self.range.holds(*v));
-            if holds {
-                continue;
-            }
-            for row in block * BLOCK..block * BLOCK + values.len() {
-                let reason = match view.get(row) {
-                    None if self.required => Some(Reason::Null),
-                    None => None,
-                    Some(value) => self.range.refuse(value),
-                };
-                faults.extend(reason.map(|reason| (row as u32, reason)));
-            }
+        let length = self.len();
+        for first in (0..length).step_by(BLOCK) {
+            self.check_rows(first..(first + BLOCK).min(length), |row, reason| {
+                faults.push((row, reason));
+            });
         }
         faults
+    }
+
+    /// Shows each of `rows` that may not pass to `fault`, with the reason. They begin at a
+    /// multiple of 64, and are few, so that they stay in cache.
+    pub(crate) fn check_rows(
+        &self,
+        rows: std::ops::Range<usize>,
+        mut fault: impl FnMut(u32, Reason),
+    ) {
+        let view = self.view();
+        let values = &view.values[rows.clone()];
+        let holds = match view.validity {
+            None => values.iter().fold(true, |holds, value| holds & self.range.holds(*value)),
+            Some(_) if self.required => false,
+            Some(words) => {
+                let words = &words[rows.start / 64..];
+                values.chunks(64).zip(words).fold(true, |holds, (values, word)| {
+                    let bit = |holds, (i, value): (usize, &f64)| {
+                        holds & (self.range.holds(*value) | (word >> i & 1 == 0))
+                    };
+                    holds & values.iter().enumerate().fold(true, bit)
+                })
+            }
+        };
+        if holds {
+            return;
+        }
+        for row in rows {
+            let reason = match view.get(row) {
+                None if self.required => Some(Reason::Null),
+                None => None,
+                Some(value) => self.range.refuse(value),
+            };
+            if let Some(reason) = reason {
+                fault(row as u32, reason);
+            }
+        }
     }
 }
 
 /// `Numbers` as slices.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
-    values: &'a [f64],
-    validity: Option<&'a [u64]>,
+    pub(crate) values: &'a [f64],
+    pub(crate) validity: Option<&'a [u64]>,
 }
 
 impl View<'_> {
@@ -170,7 +203,7 @@ impl View<'_> {
 }
 
 /// Rows looked at together before any is looked at alone.
-const BLOCK: usize = 4096;
+pub(crate) const BLOCK: usize = 4096;
 
 /// What a number may be. Everything is finite and at most `LIMIT` in size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use crate::columns::View;
 use crate::error::{Error, Result};
 use crate::exact::ExactSum;
 use crate::keys::{NONE, Names};
-use crate::sweep::Sweep;
+use crate::sweep::{Sweep, THREAD_ACCOUNTS};
 
 /// Rows of one frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -170,6 +170,7 @@ impl Control {
     ///
     /// `Error::Internal` with every total that does not come out.
     pub fn prove(book: &Book, sweep: &Sweep, threads: usize) -> Result<Self> {
+        let threads = batch::enough(threads, book.accounts(), THREAD_ACCOUNTS);
         let mut breaks = Vec::new();
         let (instruments, codes) = named(book);
         let positions = positions(book, sweep, instruments.len(), &codes, threads, &mut breaks);
@@ -210,7 +211,7 @@ fn taken(
     names: usize,
     threads: usize,
 ) -> Heaps {
-    let runs = batch::ranges(accounts.len(), threads);
+    let runs = batch::ranges(accounts.len(), 4 * threads);
     let parts = batch::map(threads, runs, |run| {
         let mut heaps = Heaps::new(names);
         for row in run {
@@ -249,7 +250,7 @@ fn positions(
     let (accounts, view) = (&book.position_account, book.positions.quantity.view());
     let mut heaps = taken(accounts, codes, view, sweep, names, threads);
     let blocks = sweep.blocks(book);
-    let parts = batch::map(threads, batch::ranges(blocks.len(), threads), |run| {
+    let parts = batch::map(threads, batch::ranges(blocks.len(), 4 * threads), |run| {
         let (mut heaps, mut wrong) = (Heaps::new(names), 0);
         for block in &blocks[run] {
             wrong += swept_positions(book, sweep, block, &mut heaps);

@@ -3,6 +3,7 @@
 //! Each key is an enum whose variants are the words of the contract; the first is the default.
 //! `Conventions::set` takes a key by name, so that a ruleset file needs no code of its own.
 
+use crate::columns::LIMIT;
 use crate::error::{Error, Result};
 
 /// Declares the words of a key: the first is what stands where the key is left out.
@@ -278,9 +279,10 @@ impl Conventions {
         let mut above = f64::INFINITY;
         for (i, rung) in self.ladder.iter().enumerate() {
             let below = rung.margin_level_below;
-            if !(below > 0.0 && below < above) {
+            if !(below > 0.0 && below <= LIMIT && below < above) {
                 mistakes.push(format!(
-                    "ladder.{i}.margin_level_below: {below} is not above 0 and below the rung before"
+                    "ladder.{i}.margin_level_below: {below} is not above 0, at most 1e18 and below \
+                     the rung before"
                 ));
             }
             above = below;
@@ -380,6 +382,8 @@ mod tests {
         assert_eq!(ladder(&[1.2, 1.5]), ["ladder.1.margin_level_below"]);
         assert_eq!(ladder(&[0.0]), ["ladder.0.margin_level_below"]);
         assert_eq!(ladder(&[f64::NAN]), ["ladder.0.margin_level_below"]);
+        assert_eq!(ladder(&[1.1e18, 1.0]), ["ladder.0.margin_level_below"]);
+        assert!(ladder(&[1e18, 1.0]).is_empty());
         let wrong = Conventions { profit_weight: 1.1, level: 101.0, ..Conventions::default() };
         assert_eq!(paths(wrong), ["collateral.profit_weight", "trigger.level"]);
         let edges = Conventions { profit_weight: 1.0, level: 100.0, ..Conventions::default() };

@@ -7,54 +7,14 @@
 //! it on, `Curve::piece` gives the line there.
 
 use crate::bankruptcy::Net;
-use crate::conventions::{CloseFee, Netting, PriceBasis, TierBasis};
+use crate::conventions::{CloseFee, Netting, PriceBasis, TierBasis, TierEdge};
 use crate::market::Kind;
 use crate::marks::Mark;
+use crate::piece::{Piece, Ray};
 use crate::rules::Rules;
 use crate::sizes::{Fee, Side};
 use crate::tiers::{Tier, tier_at};
 use crate::weights::WeightTable;
-
-/// A straight line in the contract's value.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Ray {
-    /// Its value at 0.
-    pub constant: f64,
-    /// What it rises by.
-    pub slope: f64,
-}
-
-impl Ray {
-    /// Its value at `v`.
-    #[inline]
-    pub fn at(self, v: f64) -> f64 {
-        self.constant + self.slope * v
-    }
-
-    #[inline]
-    fn plus(self, other: Self, times: f64) -> Self {
-        Self {
-            constant: self.constant + times * other.constant,
-            slope: self.slope + times * other.slope,
-        }
-    }
-
-    /// Where it is `height`; None where it is so nowhere or everywhere.
-    #[inline]
-    pub fn root(self, height: f64) -> Option<f64> {
-        let root = (height - self.constant) / self.slope;
-        root.is_finite().then_some(root)
-    }
-}
-
-/// Distance to the line, and what is required, between two corners.
-#[derive(Clone, Copy, Debug)]
-pub struct Piece {
-    /// `margin_balance - level * maintenance_margin`.
-    pub buffer: Ray,
-    /// `maintenance_margin`.
-    pub required: Ray,
-}
 
 /// One size of the instrument.
 #[derive(Clone, Copy, Debug)]
@@ -99,16 +59,34 @@ impl Leg {
         Self { tiers: side.tiers, floating: floats.then_some(contracts), fixed }
     }
 
+    /// A size of so many contracts, tiered by notional at the mark, without a fee.
+    #[inline(always)]
+    pub(crate) fn plain(tiers: u32, contracts: f64) -> Self {
+        Self { tiers, floating: Some(contracts), fixed: Ray::default() }
+    }
+
+    /// The tier that a contract of this value puts it in.
+    #[inline(always)]
+    pub(crate) fn tier(&self, table: &[Tier], value: f64, edge: TierEdge) -> usize {
+        self.floating.map_or(0, |size| tier_at(table, size * value, edge))
+    }
+
+    /// What it requires more for each unit of `v` at most, where this is its steepest rate.
+    #[inline(always)]
+    pub(crate) fn steepest(&self, rate: f64) -> f64 {
+        self.fixed.slope + self.floating.unwrap_or(0.0) * rate
+    }
+
     /// The value at which the tier of this index begins; None where it does nowhere.
-    #[inline]
-    fn floor(&self, table: &[Tier], index: usize) -> Option<f64> {
+    #[inline(always)]
+    pub(crate) fn floor(&self, table: &[Tier], index: usize) -> Option<f64> {
         let floor = table.get(index)?.floor / self.floating?;
         floor.is_finite().then_some(floor)
     }
 
     /// What it requires in this tier.
-    #[inline]
-    fn required(&self, table: &[Tier], index: usize) -> Ray {
+    #[inline(always)]
+    pub(crate) fn required(&self, table: &[Tier], index: usize) -> Ray {
         let Some(size) = self.floating else {
             return self.fixed;
         };
@@ -149,6 +127,20 @@ pub struct Curve<'a> {
     pub joins: Option<Joins<'a>>,
 }
 
+/// The profit of an instrument.
+#[inline(always)]
+fn profit(mark: &Mark, net: Net) -> Ray {
+    let scale = mark.settle_price * mark.direction;
+    Ray { constant: -scale * net.cost, slope: scale * net.quantity }
+}
+
+/// The margin balance of a bucket where an instrument's profit counts in full beside `rest`.
+#[inline(always)]
+pub(crate) fn straight_balance(mark: &Mark, net: Net, rest: f64) -> Ray {
+    let counted = Ray::default().plus(profit(mark, net), 1.0);
+    Ray { constant: rest, slope: 0.0 }.plus(counted, 1.0)
+}
+
 /// Between which corners one stands.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
@@ -161,7 +153,7 @@ pub struct Place {
 }
 
 impl Curve<'_> {
-    fn table(&self, leg: &Leg) -> &[Tier] {
+    pub(crate) fn table(&self, leg: &Leg) -> &[Tier] {
         self.rules.tiers.table(leg.tiers)
     }
 
@@ -169,11 +161,7 @@ impl Curve<'_> {
     pub fn start(&self, place: &mut Place, up: bool) {
         let (here, edge) = (self.mark.value, self.rules.conventions.tier_edge);
         place.tiers.clear();
-        place.tiers.extend(
-            self.legs.iter().map(|leg| {
-                leg.floating.map_or(0, |size| tier_at(self.table(leg), size * here, edge))
-            }),
-        );
+        place.tiers.extend(self.legs.iter().map(|leg| leg.tier(self.table(leg), here, edge)));
         let turn = self.turn();
         place.is_above_turn = if up { here >= turn } else { here > turn };
         place.stretch = self.joins.map_or(0, |joins| joins.weights.stretch_at(joins.value));
@@ -181,15 +169,16 @@ impl Curve<'_> {
 
     /// The value at which profit turns into loss; 0 where it never does or it changes nothing.
     fn turn(&self) -> f64 {
+        if self.rules.conventions.profit_weight == 1.0 {
+            return 0.0;
+        }
         let turn = self.net.cost / self.net.quantity;
-        let matters = self.rules.conventions.profit_weight != 1.0 && turn.is_finite();
-        if matters && turn > 0.0 { turn } else { 0.0 }
+        if turn > 0.0 && turn.is_finite() { turn } else { 0.0 }
     }
 
     /// What counts of the instrument's profit.
     fn counted(&self, place: &Place) -> Ray {
-        let scale = self.mark.settle_price * self.mark.direction;
-        let profit = Ray { constant: -scale * self.net.cost, slope: scale * self.net.quantity };
+        let profit = profit(self.mark, self.net);
         let gains = if self.turn() > 0.0 {
             place.is_above_turn == (profit.slope > 0.0)
         } else {
@@ -305,7 +294,7 @@ impl Curve<'_> {
         } else {
             balance = balance.plus(self.counted(place), 1.0);
         }
-        Piece { buffer: balance.plus(required, -self.rules.conventions.level), required }
+        Piece::new(balance, required, &self.rules.conventions)
     }
 
     /// Whether leg `i` is margined at the value `inside`: not if it is the smaller side.

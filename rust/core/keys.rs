@@ -3,7 +3,7 @@
 //! Ids meet by value: `Ids` holds them as integers, as texts, or as codes into texts. `Names`
 //! gives each distinct one a code. Accounts, which are many, are numbered by `accounts`.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -25,7 +25,46 @@ enum Kind {
     Integers(Values<i64>),
     Texts(Arc<dyn Texts>),
     /// Codes into distinct or repeated texts (Enum, Categorical).
-    Codes(Values<u32>, Arc<dyn Texts>),
+    Codes(Codes, Arc<dyn Texts>),
+}
+
+/// Codes into texts, as wide as they came.
+#[derive(Clone)]
+pub enum Codes {
+    /// Below 2^8.
+    Narrow(Values<u8>),
+    /// Below 2^16.
+    Short(Values<u16>),
+    /// Below 2^32.
+    Wide(Values<u32>),
+}
+
+impl Codes {
+    fn len(&self) -> usize {
+        match self {
+            Self::Narrow(codes) => codes.len(),
+            Self::Short(codes) => codes.len(),
+            Self::Wide(codes) => codes.len(),
+        }
+    }
+
+    fn get(&self, row: usize) -> usize {
+        match self {
+            Self::Narrow(codes) => usize::from(codes[row]),
+            Self::Short(codes) => usize::from(codes[row]),
+            Self::Wide(codes) => codes[row] as usize,
+        }
+    }
+
+    /// Shows each code of `rows` to `each`, in order.
+    #[inline]
+    fn each(&self, rows: Range<usize>, mut each: impl FnMut(usize)) {
+        match self {
+            Self::Narrow(codes) => codes[rows].iter().for_each(|code| each(usize::from(*code))),
+            Self::Short(codes) => codes[rows].iter().for_each(|code| each(usize::from(*code))),
+            Self::Wide(codes) => codes[rows].iter().for_each(|code| each(*code as usize)),
+        }
+    }
 }
 
 impl Ids {
@@ -41,6 +80,11 @@ impl Ids {
 
     /// Ids that are codes into texts; every valid row's code must be below their number.
     pub fn codes(codes: Values<u32>, texts: Arc<dyn Texts>, validity: Option<Validity>) -> Self {
+        Self::coded(Codes::Wide(codes), texts, validity)
+    }
+
+    /// The same with codes of any width.
+    pub fn coded(codes: Codes, texts: Arc<dyn Texts>, validity: Option<Validity>) -> Self {
         Self { kind: Kind::Codes(codes, texts), validity }
     }
 
@@ -63,6 +107,12 @@ impl Ids {
         self.validity.as_ref().is_none_or(|validity| validity.get(row))
     }
 
+    /// The rows without an id, in order.
+    pub(crate) fn nulls(&self) -> impl Iterator<Item = usize> {
+        let rows = if self.validity.is_none() { 0 } else { self.len() };
+        (0..rows).filter(|row| !self.is_valid(*row))
+    }
+
     /// The id of a row as text; None where it is null.
     pub fn text(&self, row: usize) -> Option<String> {
         self.is_valid(row).then(|| match self.key(row) {
@@ -71,88 +121,51 @@ impl Ids {
         })
     }
 
-    /// Whether they are integers, so that equal hashes are equal ids.
-    pub(crate) fn are_integers(&self) -> bool {
-        matches!(self.kind, Kind::Integers(_))
-    }
-
-    pub(crate) fn key(&self, row: usize) -> Key<'_> {
+    /// The integers, where they are integers.
+    pub(crate) fn as_integers(&self) -> Option<&[i64]> {
         match &self.kind {
-            Kind::Integers(values) => Key::Integer(values[row]),
-            Kind::Texts(texts) => Key::Text(texts.text(row)),
-            Kind::Codes(codes, texts) => Key::Text(texts.text(codes[row] as usize)),
+            Kind::Integers(values) => Some(values),
+            _ => None,
         }
     }
 
-    /// Calls `each` with the hash of every valid row of the range.
-    pub(crate) fn hashes(
-        &self,
-        seed: Seed,
-        rows: std::ops::Range<usize>,
-        mut each: impl FnMut(usize, u64),
+    fn key(&self, row: usize) -> Key<'_> {
+        match &self.kind {
+            Kind::Integers(values) => Key::Integer(values[row]),
+            Kind::Texts(texts) => Key::Text(texts.text(row)),
+            Kind::Codes(codes, texts) => Key::Text(texts.text(codes.get(row))),
+        }
+    }
+
+    /// Shows the text of each row to `each`, with its code where codes come often.
+    pub(crate) fn each_text<'a>(
+        &'a self,
+        rows: Range<usize>,
+        mut each: impl FnMut(usize, &'a str, Option<usize>),
     ) {
-        let by_code: Vec<u64> = match &self.kind {
-            Kind::Codes(_, texts) if texts.len() <= self.len() => {
-                (0..texts.len()).map(|i| seed.text(texts.text(i))).collect()
+        match &self.kind {
+            Kind::Integers(_) => {}
+            Kind::Texts(texts) => rows
+                .filter(|row| self.is_valid(*row))
+                .for_each(|row| each(row, texts.text(row), None)),
+            Kind::Codes(codes, texts) => {
+                let mut row = rows.start;
+                let often = texts.len() <= rows.len();
+                codes.each(rows, |code| {
+                    if self.is_valid(row) {
+                        each(row, texts.text(code), often.then_some(code));
+                    }
+                    row += 1;
+                });
             }
-            _ => Vec::new(),
-        };
-        for row in rows {
-            if !self.is_valid(row) {
-                continue;
-            }
-            let hash = match &self.kind {
-                Kind::Integers(values) => seed.integer(values[row]),
-                Kind::Codes(codes, _) if !by_code.is_empty() => by_code[codes[row] as usize],
-                Kind::Texts(_) | Kind::Codes(..) => match self.key(row) {
-                    Key::Text(text) => seed.text(text),
-                    Key::Integer(value) => seed.integer(value),
-                },
-            };
-            each(row, hash);
         }
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Key<'a> {
+enum Key<'a> {
     Integer(i64),
     Text(&'a str),
-}
-
-/// Hashing with a seed of its own per process: crafted ids gain nothing.
-#[derive(Clone, Copy)]
-pub(crate) struct Seed(u64);
-
-impl Seed {
-    pub(crate) fn random() -> Self {
-        Self(RandomState::new().build_hasher().finish())
-    }
-
-    /// A bijection of 64 bits: equal hashes are equal integers.
-    fn integer(self, value: i64) -> u64 {
-        let mut x = (value as u64) ^ self.0;
-        x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-        x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-        x ^ (x >> 32)
-    }
-
-    fn text(self, text: &str) -> u64 {
-        let mut hash = self.0 ^ text.len() as u64;
-        let mut chunks = text.as_bytes().chunks_exact(8);
-        for chunk in &mut chunks {
-            hash = fold(hash, u64::from_le_bytes(chunk.try_into().expect("chunks are 8 long")));
-        }
-        let mut last = [0; 8];
-        last[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
-        fold(fold(hash, u64::from_le_bytes(last)), self.0)
-    }
-}
-
-fn fold(hash: u64, word: u64) -> u64 {
-    let wide = u128::from(hash ^ word ^ 0x9e37_79b9_7f4a_7c15)
-        * u128::from(hash.rotate_left(23) ^ 0xd6e8_feb8_6659_fd93);
-    (wide as u64) ^ (wide >> 64) as u64 ^ word.rotate_left(32)
 }
 
 /// Distinct names in order of first appearance, each with a code.
@@ -205,42 +218,123 @@ impl Names {
         code
     }
 
-    /// The code of every row's id, `NONE` where it is null or no name here.
-    pub fn find(&self, ids: &Ids) -> Vec<u32> {
-        let look = |key: Key<'_>| match key {
+    fn look(&self, key: Key<'_>) -> u32 {
+        let code = match key {
             Key::Integer(value) => self.integers.get(&value).copied(),
             Key::Text(text) => self.code(text),
         };
-        each_code(ids, |key| look(key).unwrap_or(NONE))
+        code.unwrap_or(NONE)
+    }
+
+    /// The code of every row's id, `NONE` where it is null or no name here.
+    pub fn find(&self, ids: &Ids) -> Vec<u32> {
+        let mut codes = vec![NONE; ids.len()];
+        Finder::new(self, ids).find(0, &mut codes);
+        codes
     }
 
     /// The code of every row's id, with names added when new; `NONE` where it is null.
     pub fn find_or_add(&mut self, ids: &Ids) -> Vec<u32> {
-        each_code(ids, |key| match key {
-            Key::Text(text) => self.add(text),
-            Key::Integer(value) => match self.integers.get(&value) {
-                Some(code) => *code,
-                None => self.add(&value.to_string()),
+        let mut known = match &ids.kind {
+            Kind::Codes(_, texts) => vec![NONE; texts.len()],
+            _ => Vec::new(),
+        };
+        let mut add = |key: Key<'_>| match self.look(key) {
+            NONE => match key {
+                Key::Text(text) => self.add(text),
+                Key::Integer(value) => self.add(&value.to_string()),
             },
-        })
+            code => code,
+        };
+        let rows = (0..ids.len()).map(|row| match &ids.kind {
+            _ if !ids.is_valid(row) => NONE,
+            Kind::Codes(codes, texts) => {
+                let known = &mut known[codes.get(row)];
+                if *known == NONE {
+                    *known = add(Key::Text(texts.text(codes.get(row))));
+                }
+                *known
+            }
+            _ => add(ids.key(row)),
+        });
+        rows.collect()
     }
 }
 
-/// What `look` says of every row's id, asked once for each code; `NONE` where it is null.
-fn each_code(ids: &Ids, mut look: impl FnMut(Key<'_>) -> u32) -> Vec<u32> {
-    let rows = 0..ids.len();
-    let Kind::Codes(codes, texts) = &ids.kind else {
-        return rows.map(|r| if ids.is_valid(r) { look(ids.key(r)) } else { NONE }).collect();
-    };
-    let mut known: Vec<Option<u32>> = vec![None; texts.len()];
-    rows.map(|row| {
-        if !ids.is_valid(row) {
-            return NONE;
+/// Finds the codes of a column's ids among names. What it has found it remembers: by code, or
+/// by view, since equal views are equal texts.
+#[derive(Clone)]
+pub(crate) struct Finder<'a> {
+    names: &'a Names,
+    ids: &'a Ids,
+    by_code: Vec<u32>,
+    by_view: Vec<(u128, u32)>,
+}
+
+/// Views that are remembered.
+const VIEWS: usize = 4096;
+
+impl<'a> Finder<'a> {
+    pub(crate) fn new(names: &'a Names, ids: &'a Ids) -> Self {
+        let by_code = match &ids.kind {
+            Kind::Codes(_, texts) => {
+                (0..texts.len()).map(|code| names.look(Key::Text(texts.text(code)))).collect()
+            }
+            _ => Vec::new(),
+        };
+        Self { names, ids, by_code, by_view: Vec::new() }
+    }
+
+    /// Writes the codes of the rows from `first` on; `NONE` where an id is null or no name.
+    pub(crate) fn find(&mut self, first: usize, codes: &mut [u32]) {
+        let rows = first..first + codes.len();
+        match &self.ids.kind {
+            Kind::Integers(values) => {
+                for (code, value) in codes.iter_mut().zip(&values[rows]) {
+                    *code = self.names.look(Key::Integer(*value));
+                }
+            }
+            Kind::Texts(texts) => match texts.views() {
+                Some(views) => self.find_views(&**texts, &views[rows], first, codes),
+                None => {
+                    for (code, row) in codes.iter_mut().zip(rows) {
+                        *code = self.names.look(Key::Text(texts.text(row)));
+                    }
+                }
+            },
+            Kind::Codes(ids, _) => {
+                let mut places = codes.iter_mut();
+                ids.each(rows, |id| {
+                    if let Some(code) = places.next() {
+                        // Under a null stands any code.
+                        *code = self.by_code.get(id).copied().unwrap_or(NONE);
+                    }
+                });
+            }
         }
-        let code = codes[row] as usize;
-        *known[code].get_or_insert_with(|| look(Key::Text(texts.text(code))))
-    })
-    .collect()
+        if self.ids.validity.is_some() {
+            for (i, code) in codes.iter_mut().enumerate() {
+                if !self.ids.is_valid(first + i) {
+                    *code = NONE;
+                }
+            }
+        }
+    }
+
+    fn find_views(&mut self, texts: &dyn Texts, views: &[u128], first: usize, codes: &mut [u32]) {
+        if self.by_view.is_empty() {
+            self.by_view = vec![(0, self.names.look(Key::Text(""))); VIEWS]; // 0 is the view of ""
+        }
+        for (i, (code, view)) in codes.iter_mut().zip(views).enumerate() {
+            let mixed = (*view ^ (*view >> 64)) as u64;
+            let place = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
+            let known = &mut self.by_view[place as usize];
+            if known.0 != *view {
+                *known = (*view, self.names.look(Key::Text(texts.text(first + i))));
+            }
+            *code = known.1;
+        }
+    }
 }
 
 #[cfg(test)]

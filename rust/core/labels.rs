@@ -27,15 +27,21 @@ impl Labels {
         let mut pools: HashMap<u32, u32> = HashMap::new();
         let mut codes = Vec::with_capacity(blocks.iter().map(Block::buckets).sum());
         for block in blocks {
+            if block.pool.is_empty() && block.isolated_row.iter().all(|row| *row == NONE) {
+                codes.resize(codes.len() + block.buckets(), cross);
+                continue;
+            }
+            let mut of_cross = |names: &mut Names, bucket: usize| match block.pool.get(bucket) {
+                Some(asset) => *pools.entry(*asset).or_insert_with(|| names.add(&pool(*asset))),
+                None => cross,
+            };
             for account in 0..block.accounts() {
-                name_account(book, block, account, &mut names, &mut codes, |names, bucket| {
-                    match block.pool.get(bucket) {
-                        Some(asset) => {
-                            *pools.entry(*asset).or_insert_with(|| names.add(&pool(*asset)))
-                        }
-                        None => cross,
-                    }
-                });
+                let buckets = block.buckets_of(account);
+                if buckets.clone().all(|bucket| block.isolated_row[bucket] == NONE) {
+                    codes.extend(buckets.map(|bucket| of_cross(&mut names, bucket)));
+                } else {
+                    name_account(book, block, account, &mut names, &mut codes, &mut of_cross);
+                }
             }
         }
         Self { names, codes }

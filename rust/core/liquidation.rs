@@ -9,12 +9,13 @@ use std::ops::Range;
 
 use crate::bankruptcy::BankruptcyValue;
 use crate::block::Bucket;
-use crate::conventions::{Compare, TierEdge, ZeroRequirement};
-use crate::curve::{Curve, Joins, Leg, Piece, Place};
+use crate::curve::{Curve, Joins, Leg, Place};
 use crate::margin::{Joined, Margin};
 use crate::market::Kind;
-use crate::marks::Marks;
+use crate::marks::{Mark, Marks};
+use crate::piece::{inside, is_required};
 use crate::rules::Rules;
+use crate::single::{Single, Steepest};
 use crate::sizes::{Fee, Requirement, net, requirements, worth};
 
 /// Where the trigger is reached.
@@ -38,14 +39,19 @@ pub struct Prices {
 }
 
 /// Reusable room for `prices`.
-#[derive(Default)]
-pub struct Scratch {
+pub struct Scratch<'a> {
+    steepest: &'a Steepest,
     requirements: Vec<Requirement>,
     legs: Vec<Leg>,
     place: Place,
 }
 
-impl Scratch {
+impl<'a> Scratch<'a> {
+    /// Room for prices of a book whose tables are as steep as this.
+    pub fn new(steepest: &'a Steepest) -> Self {
+        Self { steepest, requirements: Vec::new(), legs: Vec::new(), place: Place::default() }
+    }
+
     /// The sizes of the instrument that `prices` looked at last, and what they require.
     pub fn requirements(&self) -> &[Requirement] {
         &self.requirements
@@ -68,9 +74,9 @@ pub fn prices(
     joined: &Joined,
     marks: &Marks,
     rules: &Rules,
-    scratch: &mut Scratch,
+    scratch: &mut Scratch<'_>,
 ) -> Prices {
-    let Scratch { requirements: sizes, legs, place } = scratch;
+    let Scratch { steepest, requirements: sizes, legs, place } = scratch;
     let mark = &marks.instruments[bucket.instrument[rows.start] as usize];
     let net = net(bucket, rows.clone(), mark);
     let (profit, option_value) = worth(bucket, rows.clone(), mark);
@@ -111,42 +117,28 @@ pub fn prices(
         rest_maintenance: margin.maintenance_margin - own * mark.settle_price - borrow,
         joins,
     };
-    let walk = Walk { curve: &curve };
-    let is_on_line = margin.margin_buffer == 0.0
-        && walk.is_required(margin.maintenance_margin)
-        && rules.conventions.compare == Compare::Lt;
-    priced(if is_on_line { Liquidation::Root(mark.price) } else { walk.nearest(place) })
+    if margin.margin_buffer == 0.0 && is_required(margin.maintenance_margin, &rules.conventions) {
+        return priced(Liquidation::Root(mark.price));
+    }
+    let (up, down) = match Single::of(&curve) {
+        Some(single) => {
+            let instrument = bucket.instrument[rows.start];
+            single.reached(single.tier(), steepest.rate(instrument, bucket.table_of(rows.start)))
+        }
+        None => Walk { curve: &curve }.reached(place),
+    };
+    priced(nearest(mark, up, down))
 }
 
 /// A walk along a curve, away from the mark.
-struct Walk<'a> {
-    curve: &'a Curve<'a>,
+pub(crate) struct Walk<'a> {
+    pub(crate) curve: &'a Curve<'a>,
 }
 
 impl Walk<'_> {
-    fn is_required(&self, maintenance: f64) -> bool {
-        let never = self.curve.rules.conventions.zero_requirement == ZeroRequirement::Never;
-        maintenance > 0.0 || !never
-    }
-
-    /// The nearer of the two values at which the trigger is reached, as a price.
-    fn nearest(&self, place: &mut Place) -> Liquidation {
-        let mark = self.curve.mark;
-        let up = self.first(place, true);
-        let down = self.first(place, false);
-        let here = mark.value;
-        let value = match (up, down) {
-            (Some(up), Some(down)) => {
-                let (rise, fall) = (up / here, here / down);
-                // If equal, the lower price.
-                let is_up = rise < fall || (rise == fall && mark.kind == Kind::Inverse);
-                Some(if is_up { up } else { down })
-            }
-            (up, down) => up.or(down),
-        };
-        let price = value
-            .and_then(|value| if value == here { Some(mark.price) } else { mark.price_at(value) });
-        price.map_or(Liquidation::None, Liquidation::Root)
+    /// The values above and below the mark at which the trigger is first reached.
+    pub(crate) fn reached(&self, place: &mut Place) -> (Option<f64>, Option<f64>) {
+        (self.first(place, true), self.first(place, false))
     }
 
     /// The first value above or below the mark at which the trigger is reached.
@@ -155,9 +147,8 @@ impl Walk<'_> {
         self.curve.start(place, up);
         loop {
             let far = self.curve.next_corner(place, near, up);
-            let inside = if far.is_finite() { near + (far - near) / 2.0 } else { 2.0 * near };
-            let piece = self.curve.piece(place, inside);
-            let reached = self.reach(&piece, near, far, inside, up);
+            let piece = self.curve.piece(place, inside(near, far));
+            let reached = piece.reach(near, far, up, &self.curve.rules.conventions);
             if reached.is_some() || far == 0.0 || far == f64::INFINITY {
                 return reached;
             }
@@ -165,53 +156,80 @@ impl Walk<'_> {
             near = far;
         }
     }
+}
 
-    /// The first value from `near` to `far` at which the trigger is reached.
-    ///
-    /// Inside a piece something is required everywhere or nowhere; at its ends nothing may be
-    /// required although inside something is, so a buffer that only touches the line there has
-    /// not reached the trigger. Of two pieces that meet, the tier edge says which has the corner.
-    fn reach(&self, piece: &Piece, near: f64, far: f64, inside: f64, up: bool) -> Option<f64> {
-        if !self.is_required(piece.required.at(inside)) {
-            return None;
+/// The nearer of two values at which the trigger is reached, above and below the mark, as a price.
+#[inline(always)]
+pub(crate) fn nearest(mark: &Mark, up: Option<f64>, down: Option<f64>) -> Liquidation {
+    let here = mark.value;
+    let value = match (up, down) {
+        (Some(up), Some(down)) => {
+            let (rise, fall) = (up / here, here / down);
+            // If equal, the lower price.
+            let is_up = rise < fall || (rise == fall && mark.kind == Kind::Inverse);
+            Some(if is_up { up } else { down })
         }
-        let here = piece.buffer.at(near);
-        let there = if far.is_finite() {
-            piece.buffer.at(far)
-        } else if piece.buffer.slope == 0.0 {
-            here
-        } else {
-            piece.buffer.slope * f64::INFINITY
-        };
-        let le = self.curve.rules.conventions.compare == Compare::Le;
-        let touches = |buffer: f64, at: f64, is_lower_end: bool| {
-            let upper = self.curve.rules.conventions.tier_edge == TierEdge::Upper;
-            let is_price = at > 0.0 && at.is_finite();
-            let is_on_it = le && buffer == 0.0 && is_price && is_lower_end == upper;
-            is_on_it && self.is_required(piece.required.at(at))
-        };
-        if here < 0.0 || (le && here == 0.0 && there <= 0.0) || touches(here, near, up) {
-            return Some(near);
-        }
-        let reached = there < 0.0 || touches(there, far, !up);
-        let root = piece.buffer.root(0.0)?;
-        reached.then(|| root.clamp(near.min(far), near.max(far)))
-    }
+        (up, down) => up.or(down),
+    };
+    let price =
+        value.and_then(|value| if value == here { Some(mark.price) } else { mark.price_at(value) });
+    price.map_or(Liquidation::None, Liquidation::Root)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::bankruptcy::Net;
-    use crate::conventions::{Conventions, TierMode};
+    use crate::conventions::{Compare, Conventions, TierEdge, TierMode, ZeroRequirement};
     use crate::keys::NONE;
-    use crate::marks::Mark;
     use crate::sizes::Side;
     use crate::tiers::TierRow;
+
+    /// An instrument whose contract has this value, fee 1/1024.
+    pub(crate) fn mark(value: f64, inverse: bool) -> Mark {
+        let size = if inverse { 100.0 * value } else { 1.0 };
+        Mark {
+            value,
+            contract_size: size,
+            multiplier: size,
+            direction: if inverse { -1.0 } else { 1.0 },
+            settle_price: 1.0,
+            price: if inverse { 100.0 } else { value },
+            close_fee_rate: 1.0 / 1024.0,
+            kind: if inverse { Kind::Inverse } else { Kind::Linear },
+            is_priced: true,
+            tiers: 0,
+            settle: 0,
+            settle_weights: NONE,
+        }
+    }
+
+    /// A contract, bought at `entry`.
+    pub(crate) fn long(entry: f64) -> Side {
+        Side {
+            quantity: 1.0,
+            orders: [0.0; 2],
+            leverage: f64::INFINITY,
+            gross: 1.0,
+            entry,
+            tiers: 0,
+        }
+    }
 
     /// Where a bucket with 1 contract long (of value 100, from `entry`) and `cash` ends, under
     /// tiers of floor and rate. An inverse contract is short, so that it moves alike.
     fn reached(
+        entry: f64,
+        cash: f64,
+        tiers: &[(f64, f64)],
+        conventions: Conventions,
+        inverse: bool,
+    ) -> Liquidation {
+        reached_from(100.0, entry, cash, tiers, conventions, inverse)
+    }
+
+    fn reached_from(
+        value: f64,
         entry: f64,
         cash: f64,
         tiers: &[(f64, f64)],
@@ -227,31 +245,9 @@ mod tests {
         };
         let tiers: Vec<TierRow> = tiers.iter().map(tier).collect();
         let rules = Rules::try_new(conventions, &tiers, &[]).unwrap();
-        let direction = if inverse { -1.0 } else { 1.0 };
-        let size = if inverse { 10_000.0 } else { 1.0 };
-        let mark = Mark {
-            value: 100.0,
-            contract_size: size,
-            multiplier: size,
-            direction,
-            settle_price: 1.0,
-            price: 100.0,
-            close_fee_rate: 0.0,
-            kind: if inverse { Kind::Inverse } else { Kind::Linear },
-            is_priced: true,
-            tiers: 0,
-            settle: 0,
-            settle_weights: NONE,
-        };
-        let net = Net { quantity: direction, gross: 1.0, cost: direction * entry };
-        let side = Side {
-            quantity: direction,
-            orders: [0.0; 2],
-            leverage: f64::INFINITY,
-            gross: 1.0,
-            entry,
-            tiers: 0,
-        };
+        let mark = mark(value, inverse);
+        let net = Net { quantity: mark.direction, gross: 1.0, cost: mark.direction * entry };
+        let side = Side { quantity: mark.direction, ..long(entry) };
         let fee = Fee::new(&mark, || net, 0.0, &rules);
         let curve = Curve {
             mark: &mark,
@@ -262,7 +258,8 @@ mod tests {
             rest_maintenance: 0.0,
             joins: None,
         };
-        Walk { curve: &curve }.nearest(&mut Place::default())
+        let (up, down) = Walk { curve: &curve }.reached(&mut Place::default());
+        nearest(&mark, up, down)
     }
 
     #[test]
@@ -314,5 +311,15 @@ mod tests {
             let found = reached(87.5, 50.0, &[(0.0, 0.25)], lossy.clone(), inverse);
             assert_eq!(found, Liquidation::Root(50.0));
         }
+    }
+
+    #[test]
+    fn a_touch_at_no_price_leaves_one_however_far_away() {
+        // The buffer is P up to 1e17, where 0.5 of what is above is required four times over:
+        // it is 0 at a price of 0, and at 2e17.
+        let le = Conventions { compare: Compare::Le, level: 4.0, ..Conventions::default() };
+        let tiers = [(0.0, 0.0), (1e17, 0.5)];
+        let found = reached_from(1e-300, 1.0, 1.0, &tiers, le, false);
+        assert_eq!(found, Liquidation::Root(2e17));
     }
 }

@@ -7,7 +7,8 @@
 use crate::block::Bucket;
 use crate::conventions::CloseFee;
 use crate::keys::NONE;
-use crate::marks::{Mark, Marks};
+use crate::marks::{AssetMark, Mark, Marks};
+use crate::plain::Plain;
 use crate::rules::Rules;
 use crate::sizes::{holding, worth};
 
@@ -29,6 +30,10 @@ pub enum Status {
     /// One of its rows was rejected: nothing is known.
     Indeterminate,
 }
+
+/// The words of `Status`, in their order.
+pub const STATUS: [&str; 6] =
+    ["flat", "healthy", "below_initial", "liquidation", "bankrupt", "indeterminate"];
 
 /// What a bucket or an account is worth and what it must hold, valuation asset.
 #[derive(Clone, Copy, Debug)]
@@ -167,20 +172,44 @@ impl Collateral {
     fn add_balances(&mut self, bucket: &Bucket<'_>, joined: &[f64], marks: &Marks, rules: &Rules) {
         for (i, (asset, amount)) in bucket.asset.iter().zip(bucket.amount).enumerate() {
             let mark = &marks.assets[*asset as usize];
-            let table = rules.weights.table(mark.weights);
             let held = amount * mark.price;
             let value = joined.get(i).map_or(held, |profit| held + profit);
-            self.held += held;
-            if value >= 0.0 {
-                let (maintenance, initial) = table.weigh(value);
+            self.add_value(held, value, mark, rules);
+        }
+    }
+
+    /// Adds a balance at full price, `held`, that counts as `value`.
+    #[inline]
+    fn add_value(&mut self, held: f64, value: f64, mark: &AssetMark, rules: &Rules) {
+        let table = rules.weights.table(mark.weights);
+        self.held += held;
+        if value >= 0.0 {
+            let (maintenance, initial) = table.weigh(value);
+            self.value += value;
+            self.weighted_maintenance += maintenance;
+            self.weighted_initial += initial;
+        } else {
+            self.debt -= value;
+            self.liability -= value * table.liability_weight;
+            self.borrow_maintenance -= value * table.borrow_maintenance_rate;
+            self.borrow_initial -= value * table.borrow_initial_rate;
+        }
+    }
+
+    /// The same where `plain` has the first slice of every asset, and no profit joins any.
+    #[inline(always)]
+    fn add_plain(&mut self, bucket: &Bucket<'_>, plain: &Plain, marks: &Marks, rules: &Rules) {
+        for (asset, amount) in bucket.asset.iter().zip(bucket.amount) {
+            let coin = plain.coin(*asset);
+            let value = amount * coin.price;
+            if value >= 0.0 && value < coin.bound {
+                self.held += value;
                 self.value += value;
-                self.weighted_maintenance += maintenance;
-                self.weighted_initial += initial;
+                self.weighted_maintenance += value * coin.maintenance_weight;
+                self.weighted_initial += value * coin.initial_weight;
             } else {
-                self.debt -= value;
-                self.liability -= value * table.liability_weight;
-                self.borrow_maintenance -= value * table.borrow_maintenance_rate;
-                self.borrow_initial -= value * table.borrow_initial_rate;
+                let mark = &marks.assets[*asset as usize];
+                self.add_value(value, value, mark, rules);
             }
         }
     }
@@ -283,6 +312,39 @@ pub fn bucket_margin(
     margin
 }
 
+/// The same with the bits of `bucket_margin`, by the short way where `plain` has one.
+#[inline(always)]
+pub fn margin_of(
+    bucket: &Bucket<'_>,
+    plain: Option<&Plain>,
+    marks: &Marks,
+    rules: &Rules,
+    joined: &mut Joined,
+) -> Margin {
+    let found = plain.and_then(|plain| Some((plain, plain.positions(bucket, rules)?)));
+    let Some((plain, held)) = found else {
+        return bucket_margin(bucket, marks, rules, joined);
+    };
+    let mut margin = Margin {
+        positions: bucket.rows,
+        unrealized_pnl: held.unrealized_pnl,
+        gross_notional: held.gross_notional,
+        net_notional: held.net_notional,
+        two_sided_notional: held.two_sided_notional,
+        maintenance_margin: held.maintenance,
+        initial_margin: held.initial,
+        ..Margin::default()
+    };
+    let positions = Worth { option_value: 0.0, counted: held.counted, is_open: held.gross > 0.0 };
+    let mut collateral = Collateral::default();
+    if let Some(posted) = bucket.isolated_margin {
+        collateral.add_posted(posted, &marks.instruments[bucket.instrument[0] as usize], rules);
+    }
+    collateral.add_plain(bucket, plain, marks, rules);
+    conclude(&mut margin, &collateral, positions, rules);
+    margin
+}
+
 /// What a bucket is worth, in the order and with the bits of `bucket_margin`.
 fn bucket_equity(bucket: &Bucket<'_>, marks: &Marks) -> f64 {
     let (mut held, mut profits, mut option_values) = (0.0, 0.0, 0.0);
@@ -311,6 +373,7 @@ fn above_zero(value: f64) -> f64 {
 }
 
 /// Brings balances and positions together and decides where the bucket stands.
+#[inline(always)]
 fn conclude(margin: &mut Margin, collateral: &Collateral, positions: Worth, rules: &Rules) {
     let conventions = &rules.conventions;
     margin.collateral_value = collateral.value;

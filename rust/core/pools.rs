@@ -112,6 +112,7 @@ impl<'a> Cutter<'a> {
             row_start: vec![0],
             cash_start: vec![0],
             row: from.row.clone(),
+            specials: from.specials.clone(),
             ..Block::default()
         };
         self.moved.clear();
@@ -231,7 +232,5 @@ fn push(from: &Block, row: usize, block: &mut Block) {
     block.quantity.push(from.quantity[row]);
     block.cost.push(from.cost[row]);
     block.inverse_cost.push(from.inverse_cost[row]);
-    block.table.extend(from.table.get(row));
-    block.orders.extend(from.orders.get(row));
-    block.leverage.extend(from.leverage.get(row));
+    block.special.extend(from.special.get(row));
 }

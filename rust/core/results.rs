@@ -3,8 +3,10 @@
 //! Columns are sized once and written in place, block by block; nothing is null here. Where
 //! a figure does not apply is told by `MarginColumns::validity`.
 
+use crate::exact::FEW;
 use crate::keys::NONE;
 use crate::margin::{Margin, Status};
+use crate::memory::Buffer;
 
 /// Columns of money, in the order of the contract.
 pub const MONEY: [&str; 12] = [
@@ -35,61 +37,24 @@ pub const RATIOS: [&str; 7] = [
 
 const NUMBERS: usize = MONEY.len() + RATIOS.len();
 const EQUITY: usize = 0;
+const MARGIN_BALANCE: usize = 1;
+const COLLATERAL_VALUE: usize = 2;
+const DEBT_VALUE: usize = 3;
 const GROSS_NOTIONAL: usize = 5;
-
-/// The money of `margin`, in the order of `MONEY`.
-#[inline]
-pub fn money(margin: &Margin) -> [f64; MONEY.len()] {
-    [
-        margin.equity,
-        margin.margin_balance,
-        margin.collateral_value,
-        margin.debt_value,
-        margin.unrealized_pnl,
-        margin.gross_notional,
-        margin.net_notional,
-        margin.initial_margin,
-        margin.maintenance_margin,
-        margin.margin_buffer,
-        margin.free_collateral,
-        margin.bad_debt,
-    ]
-}
-
-/// The ratios of `margin`, in the order of `RATIOS`. Those that do not apply are 0.
-#[inline]
-fn ratios(margin: &Margin) -> [f64; RATIOS.len()] {
-    let over = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
-    let debt = margin.debt_value;
-    let (ltv, health_factor) = if debt > 0.0 {
-        let ltv = debt / margin.collateral_value;
-        (ltv, margin.weighted_collateral / debt)
-    } else {
-        (0.0, f64::INFINITY)
-    };
-    [
-        margin.margin_ratio,
-        margin.margin_level,
-        over(margin.maintenance_margin, margin.gross_notional),
-        over(margin.margin_balance, margin.gross_notional),
-        over(margin.gross_notional, margin.equity),
-        ltv,
-        health_factor,
-    ]
-}
+const MAINTENANCE_MARGIN: usize = 8;
 
 /// The columns that accounts and buckets share.
 pub struct MarginColumns {
     /// `Status` as a number.
-    pub status: Vec<u8>,
+    pub status: Buffer<u8>,
     /// Whether the trigger holds.
     pub is_liquidatable: Vec<bool>,
     /// Columns of `MONEY`, then of `RATIOS`.
-    pub numbers: [Vec<f64>; NUMBERS],
+    pub numbers: [Buffer<f64>; NUMBERS],
     /// Input position rows.
-    pub positions: Vec<i64>,
+    pub positions: Buffer<i64>,
     /// The rung of the ladder that holds, `NONE` where none does; empty without a ladder.
-    pub ladder: Vec<u32>,
+    pub ladder: Buffer<u32>,
 }
 
 /// Where a column holds figures.
@@ -116,11 +81,11 @@ impl MarginColumns {
     /// Columns of `rows` rows, to be written; that of rungs where there is a ladder.
     pub fn new(rows: usize, has_ladder: bool) -> Self {
         Self {
-            status: vec![0; rows],
+            status: Buffer::new(rows),
             is_liquidatable: vec![false; rows],
-            numbers: std::array::from_fn(|_| vec![0.0; rows]),
-            positions: vec![0; rows],
-            ladder: vec![NONE; if has_ladder { rows } else { 0 }],
+            numbers: std::array::from_fn(|_| Buffer::new(rows)),
+            positions: Buffer::new(rows),
+            ladder: Buffer::new(if has_ladder { rows } else { 0 }),
         }
     }
 
@@ -132,6 +97,12 @@ impl MarginColumns {
     /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.status.is_empty()
+    }
+
+    /// The column of numbers of this name; empty where there is none.
+    pub fn number(&self, name: &str) -> &[f64] {
+        let column = MONEY.iter().chain(&RATIOS).position(|known| *known == name);
+        column.map_or(&[], |column| &self.numbers[column])
     }
 
     /// Whether each row has a figure, or None where all have.
@@ -154,7 +125,7 @@ impl MarginColumns {
         let mut rest = Part {
             status: &mut self.status,
             is_liquidatable: &mut self.is_liquidatable,
-            numbers: self.numbers.each_mut().map(Vec::as_mut_slice),
+            numbers: self.numbers.each_mut().map(|column| &mut **column),
             positions: &mut self.positions,
             ladder: &mut self.ladder,
         };
@@ -187,23 +158,126 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Writes what is known of a row.
-    #[inline]
-    pub(crate) fn write(&mut self, row: usize, margin: &Margin) {
-        self.status[row] = margin.status as u8;
-        self.is_liquidatable[row] = margin.is_liquidatable;
-        self.positions[row] = i64::from(margin.positions);
-        if let Some(rung) = self.ladder.get_mut(row) {
-            *rung = margin.rung;
+    /// Writes the rows that were staged, from row `first` on.
+    #[inline(always)]
+    pub(crate) fn write(&mut self, first: usize, staged: &mut Stage) {
+        staged.work_out_ratios();
+        let rows = first..first + staged.rows;
+        self.status[rows.clone()].copy_from_slice(&staged.status[..staged.rows]);
+        self.is_liquidatable[rows.clone()].copy_from_slice(&staged.flags[..staged.rows]);
+        self.positions[rows.clone()].copy_from_slice(&staged.positions[..staged.rows]);
+        for (column, values) in self.numbers.iter_mut().zip(&staged.numbers) {
+            column[rows.clone()].copy_from_slice(&values[..staged.rows]);
         }
-        let numbers = money(margin).into_iter().chain(ratios(margin));
+        if !self.ladder.is_empty() {
+            self.ladder[rows].copy_from_slice(&staged.rungs[..staged.rows]);
+        }
+        staged.rows = 0;
+    }
+}
+
+/// Rows that are staged at a time: their columns stay in the nearest cache.
+pub(crate) const STAGED: usize = FEW;
+
+/// A few rows on their way to the columns, so that each column is written a line at a time.
+pub(crate) struct Stage {
+    rows: usize,
+    status: [u8; STAGED],
+    flags: [bool; STAGED],
+    positions: [i64; STAGED],
+    rungs: [u32; STAGED],
+    numbers: [[f64; STAGED]; NUMBERS],
+    weighted_collateral: [f64; STAGED],
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        Self {
+            rows: 0,
+            status: [0; STAGED],
+            flags: [false; STAGED],
+            positions: [0; STAGED],
+            rungs: [NONE; STAGED],
+            numbers: [[0.0; STAGED]; NUMBERS],
+            weighted_collateral: [0.0; STAGED],
+        }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.rows == STAGED
+    }
+
+    /// Stages a row; the ratios that follow from its money are left for `Part::write`.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, margin: &Margin) {
+        let row = self.rows % STAGED;
+        self.rows = row + 1;
+        self.status[row] = margin.status as u8;
+        self.flags[row] = margin.is_liquidatable;
+        self.positions[row] = i64::from(margin.positions);
+        self.rungs[row] = margin.rung;
+        self.weighted_collateral[row] = margin.weighted_collateral;
+        let numbers = [
+            margin.equity,
+            margin.margin_balance,
+            margin.collateral_value,
+            margin.debt_value,
+            margin.unrealized_pnl,
+            margin.gross_notional,
+            margin.net_notional,
+            margin.initial_margin,
+            margin.maintenance_margin,
+            margin.margin_buffer,
+            margin.free_collateral,
+            margin.bad_debt,
+            margin.margin_ratio,
+            margin.margin_level,
+        ];
         for (column, number) in self.numbers.iter_mut().zip(numbers) {
             column[row] = number;
         }
     }
 
-    /// Writes that nothing is known of a row.
-    pub(crate) fn write_indeterminate(&mut self, row: usize) {
-        self.status[row] = Status::Indeterminate as u8;
+    /// Stages a row of which nothing is known.
+    pub(crate) fn push_indeterminate(&mut self) {
+        self.push(&Margin { status: Status::Indeterminate, ..Margin::default() });
+    }
+
+    /// The staged columns of money, in the order of `MONEY`; 0 beyond the staged rows.
+    #[inline(always)]
+    pub(crate) fn money(&mut self) -> &[[f64; STAGED]] {
+        let money = &mut self.numbers[..MONEY.len()];
+        if self.rows < STAGED {
+            money.iter_mut().for_each(|column| column[self.rows..].fill(0.0));
+        }
+        money
+    }
+
+    /// Works out the ratios of a row's own money; 0 where they do not apply.
+    #[inline(always)]
+    fn work_out_ratios(&mut self) {
+        let over = |a: f64, b: f64| {
+            let ratio = a / b;
+            if b > 0.0 { ratio } else { 0.0 }
+        };
+        let (money, ratios) = self.numbers.split_at_mut(MONEY.len());
+        let [_, _, maintenance_margin_ratio, equity_ratio, leverage, ltv, health_factor] = ratios
+        else {
+            return;
+        };
+        let gross_notional = &money[GROSS_NOTIONAL];
+        for row in 0..STAGED {
+            maintenance_margin_ratio[row] =
+                over(money[MAINTENANCE_MARGIN][row], gross_notional[row]);
+            equity_ratio[row] = over(money[MARGIN_BALANCE][row], gross_notional[row]);
+            leverage[row] = over(gross_notional[row], money[EQUITY][row]);
+        }
+        for row in 0..STAGED {
+            let debt = money[DEBT_VALUE][row];
+            let of_collateral = debt / money[COLLATERAL_VALUE][row];
+            let health = self.weighted_collateral[row] / debt;
+            ltv[row] = if debt > 0.0 { of_collateral } else { 0.0 };
+            health_factor[row] = if debt > 0.0 { health } else { f64::INFINITY };
+        }
     }
 }

@@ -5,18 +5,22 @@
 //! the kernel gives the same bits each time.
 
 use crate::batch;
-use crate::block::Block;
+use crate::block::{Block, Rows};
 use crate::book::Book;
 use crate::columns::{Fault, Numbers, Reason};
 use crate::error::{Error, Result};
 use crate::keys::NONE;
-use crate::margin::{Joined, Margin, bucket_margin};
+use crate::margin::{Joined, Margin, margin_of};
 use crate::market::{Kind, Market};
 use crate::marks::Marks;
+use crate::plain::Plain;
 use crate::pools::regroup;
-use crate::results::{MarginColumns, Part};
+use crate::results::{MarginColumns, Part, STAGED, Stage};
 use crate::rules::Rules;
 use crate::totals::{Rounded, Totals};
+
+/// Accounts for which it is worth to start a thread.
+pub(crate) const THREAD_ACCOUNTS: usize = 4096;
 
 /// The margin of every account of a book. See the module.
 pub struct Sweep {
@@ -49,6 +53,7 @@ impl Sweep {
         quarantine: bool,
         threads: usize,
     ) -> Result<Self> {
+        let threads = batch::enough(threads, book.accounts(), THREAD_ACCOUNTS);
         let marks = Marks::build(book, market, rules);
         let mut faults = marks.lacking(book, market);
         let mut indeterminate = book.indeterminate.clone();
@@ -80,6 +85,7 @@ impl Sweep {
 
     /// One row per bucket: its account, its number in the book, and its margin.
     pub fn buckets(&self, book: &Book, rules: &Rules, threads: usize) -> Buckets {
+        let threads = batch::enough(threads, book.accounts(), THREAD_ACCOUNTS);
         let shown =
             |block: &Block, account: &usize| !self.indeterminate[block.first_account + account];
         let count = |block: &Block| {
@@ -91,18 +97,24 @@ impl Sweep {
         let has_ladder = !rules.conventions.ladder.is_empty();
         let mut margins = MarginColumns::new(counts.iter().sum(), has_ladder);
         let tasks = blocks.iter().zip(margins.parts(counts.into_iter())).collect();
+        let plain = Plain::new(&self.marks, rules);
+        let plain = plain.as_ref();
         let numbers = batch::map(threads, tasks, |(block, mut part): (&Block, Part<'_>)| {
             let mut numbers = Vec::new();
-            let mut joined = Joined::default();
+            let (mut joined, mut stage) = (Joined::default(), Stage::new());
             for account in (0..block.accounts()).filter(|account| shown(block, account)) {
                 for bucket in block.buckets_of(account) {
                     let bucket_of = block.bucket(bucket);
-                    let margin = bucket_margin(&bucket_of, &self.marks, rules, &mut joined);
-                    part.write(numbers.len(), &margin);
+                    let margin = margin_of(&bucket_of, plain, &self.marks, rules, &mut joined);
+                    stage.push(&margin);
+                    if stage.is_full() {
+                        part.write(numbers.len() + 1 - STAGED, &mut stage);
+                    }
                     let number = (block.first_bucket + bucket) as u32;
                     numbers.push(((block.first_account + account) as u32, number));
                 }
             }
+            part.write(numbers.len() - numbers.len() % STAGED, &mut stage);
             numbers
         });
         let (account, bucket) = numbers.into_iter().flatten().unzip();
@@ -120,28 +132,95 @@ pub struct Buckets {
     pub margins: MarginColumns,
 }
 
-/// The margin of an account of a block, each bucket shown to `each` on the way.
-#[inline]
-fn account_margin(
-    block: &Block,
-    account: usize,
-    marks: &Marks,
-    rules: &Rules,
-    joined: &mut Joined,
-    mut each: impl FnMut(&Margin),
-) -> Margin {
-    let mut buckets = block.buckets_of(account);
-    let Some(first) = buckets.next() else {
-        return Margin::default();
-    };
-    let mut margin = bucket_margin(&block.bucket(first), marks, rules, joined);
-    each(&margin);
-    for bucket in buckets {
-        let bucket = bucket_margin(&block.bucket(bucket), marks, rules, joined);
-        each(&bucket);
-        margin.add(&bucket);
+/// What a thread carries from block to block.
+#[derive(Default)]
+struct Run {
+    totals: Totals,
+    overflown: Vec<usize>,
+    joined: Joined,
+}
+
+/// A sweep's inputs. `plain` has a short way where there is one.
+struct Kernel<'a> {
+    marks: &'a Marks,
+    rules: &'a Rules,
+    plain: Option<&'a Plain>,
+    indeterminate: &'a [bool],
+}
+
+impl Kernel<'_> {
+    /// Sweeps the accounts of a block.
+    #[inline(always)]
+    fn sweep(&self, block: &Block, part: &mut Part<'_>, run: &mut Run, stage: &mut Stage) {
+        let rows = block.rows();
+        let accounts = block.accounts();
+        for first in (0..accounts).step_by(STAGED) {
+            for account in first..(first + STAGED).min(accounts) {
+                if self.indeterminate[block.first_account + account] {
+                    stage.push_indeterminate();
+                    run.totals.add_indeterminate();
+                } else {
+                    self.account(block, &rows, account, run, stage);
+                }
+            }
+            run.totals.add_money(stage.money());
+            part.write(first, stage);
+        }
     }
-    margin
+
+    #[inline(always)]
+    fn account(
+        &self,
+        block: &Block,
+        rows: &Rows<'_>,
+        account: usize,
+        run: &mut Run,
+        stage: &mut Stage,
+    ) {
+        let Run { totals, joined, .. } = run;
+        let (mut margin, mut finite) = (Margin::default(), true);
+        let buckets = block.buckets_of(account);
+        for number in buckets.clone() {
+            let bucket = rows.bucket(number);
+            let of_bucket = margin_of(&bucket, self.plain, self.marks, self.rules, joined);
+            if of_bucket.is_finite() {
+                totals.add_bucket(&of_bucket);
+            } else {
+                finite = false;
+            }
+            if number == buckets.start {
+                margin = of_bucket;
+            } else {
+                margin.add(&of_bucket);
+            }
+        }
+        if finite && margin.is_finite() {
+            run.totals.add_account(&margin);
+            stage.push(&margin);
+        } else {
+            run.overflown.push(block.first_account + account);
+            stage.push_indeterminate();
+        }
+    }
+}
+
+/// The sweep of a block, to be run with the widest registers there are: the same bits, for
+/// nothing in it is fused or reordered.
+struct BlockSweep<'a, 'p> {
+    kernel: &'a Kernel<'a>,
+    block: &'a Block,
+    part: &'a mut Part<'p>,
+    run: &'a mut Run,
+    stage: &'a mut Stage,
+}
+
+impl pulp::WithSimd for BlockSweep<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        self.kernel.sweep(self.block, self.part, self.run, self.stage);
+    }
 }
 
 /// Account columns, totals, and the accounts whose money overflowed.
@@ -158,33 +237,16 @@ fn sweep_accounts(
     let parts = columns.parts(accounts);
     let tasks: Vec<(&Block, Part<'_>)> = blocks.iter().zip(parts).collect();
     let runs = group(tasks, 8 * threads);
-    let answers = batch::map(threads, runs, |run: Vec<(&Block, Part<'_>)>| {
-        let mut totals = Totals::default();
-        let mut overflown = Vec::new();
-        let mut joined = Joined::default();
-        for (block, mut part) in run {
-            for account in 0..block.accounts() {
-                if indeterminate[block.first_account + account] {
-                    part.write_indeterminate(account);
-                    totals.add_indeterminate();
-                    continue;
-                }
-                let mut finite = true;
-                let margin = account_margin(block, account, marks, rules, &mut joined, |bucket| {
-                    finite &= bucket.is_finite();
-                    if bucket.is_finite() {
-                        totals.add_bucket(bucket);
-                    }
-                });
-                if finite && margin.is_finite() {
-                    part.write(account, &margin);
-                    totals.add_account(&margin);
-                } else {
-                    overflown.push(block.first_account + account);
-                }
-            }
+    let plain = Plain::new(marks, rules);
+    let kernel = Kernel { marks, rules, plain: plain.as_ref(), indeterminate };
+    let arch = pulp::Arch::new();
+    let answers = batch::map(threads, runs, |tasks: Vec<(&Block, Part<'_>)>| {
+        let (mut run, mut stage) = (Run::default(), Stage::new());
+        for (block, mut part) in tasks {
+            let (part, run, stage) = (&mut part, &mut run, &mut stage);
+            arch.dispatch(BlockSweep { kernel: &kernel, block, part, run, stage });
         }
-        (totals, overflown)
+        (run.totals, run.overflown)
     });
     let mut totals = Totals::default();
     let mut overflown = Vec::new();
@@ -199,8 +261,13 @@ fn sweep_accounts(
 /// the rest, exactly, when it is asked for.
 fn check_rows(book: &Book, indeterminate: &[bool], totals: &Rounded) -> Result<()> {
     let is_aside = |account: &&u32| **account == NONE || indeterminate[**account as usize];
-    let aside = book.position_account.iter().filter(is_aside).count() as u64;
+    // Where nobody is indeterminate, no row is: one of nobody is a fault, and those were looked at.
+    let is_clean = book.faults.is_empty() && !indeterminate.contains(&true);
     let rows = book.position_account.len() as u64;
+    let aside = match is_clean {
+        true => 0,
+        false => book.position_account.iter().filter(is_aside).count() as u64,
+    };
     if rows == totals.positions + aside {
         return Ok(());
     }

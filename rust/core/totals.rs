@@ -1,8 +1,8 @@
 //! Totals over the exchange: counts, and money summed exactly.
 
-use crate::exact::ExactSum;
+use crate::exact::{ExactSum, FEW};
 use crate::margin::{Margin, Status};
-use crate::results::{MONEY, money};
+use crate::results::MONEY;
 
 /// Counts by status and sums of money over determinate accounts.
 #[derive(Clone, Default)]
@@ -33,17 +33,22 @@ pub struct Rounded {
 }
 
 impl Totals {
-    /// Counts an account.
-    #[inline]
+    /// Counts an account; its money comes by `add_money`.
+    #[inline(always)]
     pub fn add_account(&mut self, account: &Margin) {
         self.by_status[account.status as usize] += 1;
         self.positions += u64::from(account.positions);
-        for (sum, value) in self.money.iter_mut().zip(money(account)) {
-            sum.add(value);
-        }
         if account.is_liquidatable {
             self.liquidatable_accounts += 1;
             self.liquidatable_notional.add(account.gross_notional);
+        }
+    }
+
+    /// Adds the money of a few accounts, column by column.
+    #[inline(always)]
+    pub fn add_money(&mut self, columns: &[[f64; FEW]]) {
+        for (sum, values) in self.money.iter_mut().zip(columns) {
+            sum.add_block(values);
         }
     }
 

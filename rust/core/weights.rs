@@ -67,6 +67,17 @@ pub struct Stretch {
     pub borrow_rate: f64,
 }
 
+/// The slice of a table that begins at 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct First {
+    /// Where it ends.
+    pub(crate) end: f64,
+    /// Its weight towards the margin balance.
+    pub(crate) maintenance: f64,
+    /// Its weight towards the initial balance.
+    pub(crate) initial: f64,
+}
+
 /// The weights of one asset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WeightTable {
@@ -103,6 +114,13 @@ impl WeightTable {
                 }
             }
         }
+    }
+
+    /// The slice that begins at 0.
+    pub(crate) fn first(&self) -> First {
+        let Slice { maintenance, initial, .. } = self.slices[0];
+        let end = self.slices.get(1).map_or(f64::INFINITY, |slice| slice.floor);
+        First { end, maintenance: maintenance.weight, initial: initial.weight }
     }
 
     /// The number of the stretch that a value falls in.

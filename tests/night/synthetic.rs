@@ -20,7 +20,12 @@ pub(crate) struct Inputs {
 impl Inputs {
     /// The exchange of so many accounts from this seed.
     pub(crate) fn new(accounts: usize, seed: u64) -> Self {
-        Self { night: exchange(accounts, seed) }
+        Self::of(exchange(accounts, seed))
+    }
+
+    /// This exchange.
+    pub(crate) fn of(night: Exchange) -> Self {
+        Self { night }
     }
 
     /// What a book is built from.

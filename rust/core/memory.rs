@@ -1,0 +1,269 @@
+//! Memory of large columns: in huge pages where there are any, and recycled between calls.
+//!
+//! A page that is touched for the first time costs more than anything that is done with it, so
+//! a `Buffer` of 64 KiB or more takes its memory from those that were given back before.
+//! What was written there is still there: whoever makes a `Buffer` writes all of it. `release`
+//! empties the store.
+
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::sync::Mutex;
+
+use bytemuck::Pod;
+use memmap2::MmapMut;
+
+/// Bytes from which on memory is recycled; less comes from the allocator.
+const LARGE: usize = 1 << 16;
+/// Bytes of a huge page.
+const PAGE: usize = 2 << 20;
+/// Bytes that are kept for the next call at most.
+const KEPT: usize = 1 << 30;
+
+/// Values of a column: `Pod`, so that any bytes are some value.
+pub struct Buffer<T> {
+    store: Store<T>,
+    length: usize,
+}
+
+enum Store<T> {
+    Small(Vec<T>),
+    Large(Region, PhantomData<T>),
+}
+
+impl<T: Pod> Buffer<T> {
+    /// `length` values of unknown content, which the caller is to write.
+    pub fn new(length: usize) -> Self {
+        let bytes = length * size_of::<T>();
+        let store = if bytes < LARGE {
+            Store::Small(bytemuck::zeroed_vec(length))
+        } else {
+            Store::Large(Region::take(bytes), PhantomData)
+        };
+        Self { store, length }
+    }
+
+    /// `length` zeros. Where the memory is fresh they cost nothing until they are looked at.
+    pub fn zeroed(length: usize) -> Self {
+        let bytes = length * size_of::<T>();
+        if bytes < LARGE {
+            return Self::new(length);
+        }
+        Self { store: Store::Large(Region::fresh(bytes), PhantomData), length }
+    }
+
+    /// `length` times the same value.
+    pub fn filled(length: usize, value: T) -> Self {
+        let mut buffer = Self::new(length);
+        buffer.fill(value);
+        buffer
+    }
+}
+
+impl<T: Pod> Deref for Buffer<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        match &self.store {
+            Store::Small(values) => values,
+            Store::Large(region, _) => {
+                let bytes = region.begin..region.begin + self.length * size_of::<T>();
+                bytemuck::cast_slice(&region.map()[bytes])
+            }
+        }
+    }
+}
+
+impl<T: Pod> DerefMut for Buffer<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [T] {
+        match &mut self.store {
+            Store::Small(values) => values,
+            Store::Large(region, _) => {
+                let bytes = region.begin..region.begin + self.length * size_of::<T>();
+                bytemuck::cast_slice_mut(&mut region.map_mut()[bytes])
+            }
+        }
+    }
+}
+
+impl<T: Pod> Default for Buffer<T> {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+impl<T: Pod> Clone for Buffer<T> {
+    fn clone(&self) -> Self {
+        let mut copy = Self::new(self.length);
+        copy.copy_from_slice(self);
+        copy
+    }
+}
+
+impl<T: Pod> From<Vec<T>> for Buffer<T> {
+    fn from(values: Vec<T>) -> Self {
+        Self { length: values.len(), store: Store::Small(values) }
+    }
+}
+
+impl<T: Pod> FromIterator<T> for Buffer<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
+        values.into_iter().collect::<Vec<T>>().into()
+    }
+}
+
+impl<'a, T: Pod> IntoIterator for &'a Buffer<T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<T: Pod + PartialEq, S: AsRef<[T]>> PartialEq<S> for Buffer<T> {
+    fn eq(&self, other: &S) -> bool {
+        **self == *other.as_ref()
+    }
+}
+
+impl<T: Pod> AsRef<[T]> for Buffer<T> {
+    fn as_ref(&self) -> &[T] {
+        self
+    }
+}
+
+impl<T: Pod + std::fmt::Debug> std::fmt::Debug for Buffer<T> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// A mapping of its own, given to the store when it is dropped. Values begin at `begin`.
+struct Region {
+    /// None only while it is being dropped.
+    map: Option<MmapMut>,
+    begin: usize,
+}
+
+/// Mappings that nobody uses, and where the next one's values are to begin.
+struct Kept {
+    maps: Vec<MmapMut>,
+    bytes: usize,
+    begun: usize,
+}
+
+static KEPT_MAPS: Mutex<Kept> = Mutex::new(Kept { maps: Vec::new(), bytes: 0, begun: 0 });
+
+impl Kept {
+    /// The smallest mapping that holds `bytes` and is not much larger.
+    fn take(&mut self, bytes: usize) -> Option<MmapMut> {
+        let fits = |map: &&MmapMut| map.len() >= bytes && map.len() <= bytes + bytes / 2 + LARGE;
+        let least = self.maps.iter().filter(fits).map(|map| map.len()).min()?;
+        let at = self.maps.iter().position(|map| map.len() == least)?;
+        self.bytes -= least;
+        Some(self.maps.swap_remove(at))
+    }
+
+    /// Where values begin: columns that all begin at a page share sets of the cache.
+    fn next_begin(&mut self) -> usize {
+        self.begun = (self.begun + 5 * 64) % 4096;
+        self.begun
+    }
+}
+
+impl Region {
+    /// Room for so many bytes, with old content or none.
+    fn take(bytes: usize) -> Self {
+        // Never wait: in a child after `fork` nobody may be left to give the lock back.
+        let Ok(mut kept) = KEPT_MAPS.try_lock() else {
+            return Self { map: Some(mapped(bytes)), begin: 0 };
+        };
+        let begin = kept.next_begin();
+        let found = kept.take(bytes + begin);
+        drop(kept);
+        Self { map: Some(found.unwrap_or_else(|| mapped(bytes + begin))), begin }
+    }
+
+    /// Room that nobody has touched.
+    fn fresh(bytes: usize) -> Self {
+        Self { map: Some(mapped(bytes)), begin: 0 }
+    }
+
+    #[inline]
+    fn map(&self) -> &MmapMut {
+        self.map.as_ref().expect("only a dropped region has none")
+    }
+
+    #[inline]
+    fn map_mut(&mut self) -> &mut MmapMut {
+        self.map.as_mut().expect("only a dropped region has none")
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        let Some(map) = self.map.take() else { return };
+        let Ok(mut kept) = KEPT_MAPS.try_lock() else { return };
+        if kept.bytes + map.len() <= KEPT {
+            kept.bytes += map.len();
+            kept.maps.push(map);
+        }
+    }
+}
+
+/// Fresh zeros, in huge pages where the system has any.
+///
+/// # Panics
+///
+/// Where the system has no memory left, as any allocation does.
+fn mapped(bytes: usize) -> MmapMut {
+    let length = bytes.next_multiple_of(if bytes < PAGE { LARGE } else { PAGE });
+    let map = MmapMut::map_anon(length);
+    let map = map.unwrap_or_else(|error| panic!("no memory for {length} bytes: {error}"));
+    #[cfg(target_os = "linux")]
+    if length >= PAGE {
+        let _ = map.advise(memmap2::Advice::HugePage); // without them it is only slower
+    }
+    map
+}
+
+/// Gives all memory that is kept for the next call back to the system; returns its bytes.
+pub fn release() -> usize {
+    let Ok(mut kept) = KEPT_MAPS.try_lock() else { return 0 };
+    kept.maps.clear();
+    std::mem::take(&mut kept.bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_buffer_holds_what_is_written_and_zeros_are_zeros() {
+        for length in [0, 1, 1000, LARGE, 3 * LARGE + 1] {
+            let mut buffer = Buffer::<u64>::new(length);
+            assert_eq!(buffer.len(), length);
+            buffer.fill(7);
+            assert!(buffer.iter().all(|value| *value == 7));
+            assert!(buffer.clone() == buffer.to_vec());
+            drop(buffer);
+            assert!(Buffer::<u64>::zeroed(length).iter().all(|value| *value == 0));
+            assert!(Buffer::filled(length, 3u32).iter().all(|value| *value == 3));
+        }
+    }
+
+    #[test]
+    fn what_is_given_back_is_used_again_unless_it_is_far_too_large() {
+        let mut kept = Kept { maps: Vec::new(), bytes: 0, begun: 0 };
+        for pages in [8, 2, 4] {
+            kept.maps.push(mapped(pages * PAGE));
+            kept.bytes += pages * PAGE;
+        }
+        assert_eq!(kept.take(3 * PAGE).map(|map| map.len()), Some(4 * PAGE));
+        assert!(kept.take(3 * PAGE).is_none());
+        assert_eq!(kept.take(2 * PAGE).map(|map| map.len()), Some(2 * PAGE));
+        assert_eq!(kept.bytes, 8 * PAGE);
+    }
+}
