@@ -57,13 +57,17 @@ def in_a_child(method: str, work: Any) -> Any:
         child.join()
 
 
+def large_digest() -> str:
+    """Sweep a night that is large enough for threads, on three of them."""
+    exchange = mg.generate(accounts=20_000, seed=1)
+    inputs = (exchange.positions, exchange.balances, exchange.instruments, exchange.assets)
+    return str(mg.sweep(*inputs, exchange.rules, threads=3).manifest["result_digest"])
+
+
 @pytest.fixture
 def warm() -> None:
     """Let Polars and the core have used their threads before the process is forked."""
-    exchange = mg.generate(accounts=2_000, seed=1)
-    mg.sweep(
-        exchange.positions, exchange.balances, exchange.instruments, exchange.assets, exchange.rules
-    )
+    large_digest()
     frame = pl.DataFrame({"x": range(100_000)})
     frame.lazy().group_by((pl.col("x") % 7).alias("z")).agg(
         pl.col("x").sum(), pl.col("x").max().alias("y")
@@ -76,6 +80,29 @@ def test_a_child_sweeps_from_frames_to_the_same_digest(method: str) -> None:
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {method} here")
     assert in_a_child(method, digest) == digest()
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.usefixtures("warm")
+def test_a_child_starts_threads_of_its_own(method: str) -> None:
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
+    assert in_a_child(method, large_digest) == large_digest()
+
+
+@pytest.mark.usefixtures("warm")
+def test_a_child_is_forked_while_another_thread_sweeps() -> None:
+    exchange = mg.generate(accounts=20_000, seed=1)  # Polars' threads do not survive a fork
+    book = mg.Book(exchange.positions, exchange.balances, exchange.instruments)
+    market = mg.Market(exchange.instruments, exchange.assets)
+
+    def work() -> str:
+        return str(book.sweep(market, exchange.rules, threads=3).manifest["result_digest"])
+
+    with ThreadPoolExecutor(1) as pool:
+        beside = [pool.submit(work) for _ in range(5)]
+        forked = in_a_child("fork", work)
+        assert {forked} == {run.result() for run in beside}
 
 
 @pytest.mark.parametrize("spoil", [False, True])

@@ -8,6 +8,7 @@ be held) make a `Sweep`: one row per account.
 from margrave.book import Book, sweep
 from margrave.ccxt import tiers_from_ccxt
 from margrave.comparison import Comparison
+from margrave.engine import release_memory
 from margrave.engine import version as _version
 from margrave.errors import (
     DataError,
@@ -38,6 +39,7 @@ __all__ = [
     "UnknownAsset",
     "UnknownInstrument",
     "generate",
+    "release_memory",
     "sweep",
     "tiers_from_ccxt",
 ]

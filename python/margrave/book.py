@@ -24,6 +24,9 @@ __all__ = ["Book", "sweep"]
 
 OnError = Literal["raise", "quarantine"]
 
+#: Integers whose values all fit in Int64.
+NARROW = {pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32}
+
 #: More threads than these would only wait for one another.
 MOST_THREADS = 1024
 
@@ -235,14 +238,21 @@ class Book:
 
     @cached_property
     def _account_ids(self) -> pl.Series:
+        types = {raw["account_id"].dtype for raw in self._raw.values()}
+        # Wider ones are held as other numbers of 64 bits, or as texts.
+        if types <= NARROW and (known := engine.account_ids(self._core)) is not None:
+            return in_type(known, self._account_type)
         frame, row = self._account_rows.get_columns()[:2]
-        parts = [pl.Series("account_id", [], dtype=self._account_type)]
-        for number, name in enumerate(("positions", "balances", "accounts")):
-            rows = row.filter(frame == number)
-            if len(rows):
-                ids = self._raw[name]["account_id"].gather(rows)
+        parts, begin = [], 0
+        for number, name in enumerate(("positions", "balances", "accounts")):  # in this order
+            count = int((frame == number).sum())
+            if count:
+                ids = self._raw[name]["account_id"].gather(row.slice(begin, count))
                 parts.append(in_type(ids, self._account_type))
-        return pl.concat(parts)
+            begin += count
+        if len(parts) == 1:
+            return parts[0]
+        return pl.concat([pl.Series("account_id", [], dtype=self._account_type), *parts])
 
     def account_ids(self) -> pl.Series:
         """Return the id of each account, in order of first appearance."""
@@ -275,17 +285,11 @@ class Book:
         """Return the number of input rows of positions and balances."""
         return {name: self._raw[name].height for name in ("positions", "balances")}
 
-    def rows_of(self, accounts: pl.Series) -> dict[str, int]:
-        """Return the number of input rows of these accounts by frame, given by their ids."""
-        wanted = set(accounts)
-        if not wanted:
-            return dict.fromkeys(self._raw, 0)
-        ids = {n: in_type(raw["account_id"], self._account_type) for n, raw in self._raw.items()}
-        return {name: sum(one in wanted for one in values) for name, values in ids.items()}
-
-    def rows_without_account(self) -> dict[str, int]:
-        """Return the number of input rows whose account id is null, by frame."""
-        return {name: raw["account_id"].null_count() for name, raw in self._raw.items()}
+    def listed(self) -> tuple[int, pl.Series] | None:
+        """Return the rows of the accounts frame, and whether each account has one of them."""
+        if self._accounts is None:
+            return None
+        return self._accounts.raw.height, self._account_rows["account_row"].is_not_null()
 
     def _repr_html_(self) -> str:
         rows = {name: raw.height for name, raw in self._raw.items() if name != "accounts"}

@@ -18,6 +18,7 @@ from typing import Any
 import polars as pl
 
 from margrave.errors import RulesError
+from margrave.files import is_text
 from margrave.frames import shown
 from margrave.tables import mistakes
 
@@ -126,7 +127,7 @@ def _no_number(word: str) -> object:
 
 def _table(symbol: object, tiers: object) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the rows of one symbol, and what is wrong with them."""
-    if not isinstance(symbol, str) or not symbol:
+    if not isinstance(symbol, str) or not symbol or not is_text(symbol):
         return [], [f"ccxt: {shown(symbol)} is no symbol"]
     if isinstance(tiers, (str, bytes)) or not isinstance(tiers, Sequence):
         return [], [f"{symbol}: {type(tiers).__name__} is no list of tiers"]

@@ -57,6 +57,8 @@ def _lost_decimals(column: pl.Series) -> int:
     units = column.to_physical()  # the value times 10**scale
     if _within(units, 10**SAFE_DIGITS):
         return 0
+    is_long = (units > 10**SAFE_DIGITS) | (units < -(10**SAFE_DIGITS))
+    column, units = column.filter(is_long), units.filter(is_long)
     assert isinstance(column.dtype, pl.Decimal)
     scale = column.dtype.scale
     values = column.cast(pl.Float64)

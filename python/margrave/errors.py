@@ -18,7 +18,18 @@ __all__ = [
 
 
 class MargraveError(ValueError):
-    """Whatever Margrave refuses; also raised as it is for a wrong argument."""
+    """Whatever Margrave refuses; also raised as it is for a wrong argument.
+
+    A message can always be written: what UTF-8 cannot hold, half of a surrogate pair, is
+    escaped in it (`\\ud800`).
+    """
+
+    def __init__(self, *parts: object) -> None:
+        super().__init__(*(_writable(part) if isinstance(part, str) else part for part in parts))
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class SchemaError(MargraveError):

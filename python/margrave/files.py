@@ -14,7 +14,7 @@ import polars as pl
 from margrave.errors import SchemaError
 from margrave.schema import FRAMES
 
-__all__ = ["CANONICAL", "is_csv", "is_path", "read_files"]
+__all__ = ["CANONICAL", "is_csv", "is_path", "is_text", "read_files"]
 
 #: Integers written without needless characters.
 CANONICAL = r"^(0|-?[1-9][0-9]*)$"
@@ -26,6 +26,15 @@ def is_path(source: object) -> bool:
     if isinstance(source, (list, tuple)):
         return bool(source) and all(isinstance(path, (str, Path)) for path in source)
     return isinstance(source, (str, Path))
+
+
+def is_text(text: str) -> bool:
+    """Whether UTF-8 can hold it: not where it has half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_csv(source: object) -> bool:
@@ -54,6 +63,8 @@ def read_files(name: str, paths: Sequence[str | Path]) -> pl.DataFrame:
 
 def _read_file(name: str, path: Path) -> pl.DataFrame:
     try:
+        if not is_text(str(path)):
+            raise ValueError("its name is no UTF-8 text; rename the file")
         if path.suffix == ".parquet":
             return pl.read_parquet(path, glob=False)
         if path.suffix == ".csv":

@@ -164,12 +164,21 @@ def _no_integer(column: IdColumn, columns: list[IdColumn]) -> SchemaError:
 
 
 def _as_integers(columns: list[pl.Series], *, is_account: bool) -> list[pl.Series]:
+    if all(_fits(column.dtype, INT64) for column in columns):
+        return [column.cast(pl.Int64) for column in columns]
     low, high = bounds(columns)
     if low >= INT64[0] and high <= INT64[1]:
-        return [column.cast(pl.Int64) for column in columns]
+        return [_as_int64(column) for column in columns]
     if is_account and low >= UINT64[0] and high <= UINT64[1]:
         return [column.cast(pl.UInt64).reinterpret(signed=True) for column in columns]
     return [column.cast(pl.String) for column in columns]
+
+
+def _as_int64(column: pl.Series) -> pl.Series:
+    """Return integers that fit Int64 in it; those of UInt64 have the same bits, so at no cost."""
+    if column.dtype == pl.UInt64:
+        return column.reinterpret(signed=True)
+    return column.cast(pl.Int64)
 
 
 def bounds(columns: list[pl.Series]) -> tuple[int, int]:
@@ -192,9 +201,14 @@ def type_of_all(columns: list[IdColumn]) -> pl.DataType:
         integers = [v for column in filled if (v := _integers(column, filled)) is not None]
         if len(integers) < len(filled):
             return pl.String()
-        low, high = bounds(integers)
-        held = (t for t in (*fitting[:1], pl.Int64()) if _holds(t, low, high))
-        return next(held, pl.String())
+        if fitting and all(_fits(v.dtype, _range(fitting[0])) for v in integers):
+            return fitting[0]  # whatever the values are
+        least, most = bounds(integers)
+        for dtype in (*fitting[:1], pl.Int64()):
+            low, high = _range(dtype)
+            if low <= least and most <= high:
+                return dtype
+        return pl.String()
     if not fitting:
         return pl.String()
     first = fitting[0]
@@ -206,12 +220,17 @@ def type_of_all(columns: list[IdColumn]) -> pl.DataType:
     return first
 
 
-def _holds(dtype: pl.DataType, low: int, high: int) -> bool:
-    """Whether an integer type holds every value from `low` to `high`."""
+def _range(dtype: pl.DataType) -> tuple[int, int]:
+    """Return the least and the largest value of an integer type."""
     name = str(dtype)
     bits = int(name.removeprefix("U").removeprefix("Int"))
-    least, most = (0, 2**bits - 1) if name[0] == "U" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    return least <= low and high <= most
+    return (0, 2**bits - 1) if name[0] == "U" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def _fits(dtype: pl.DataType, into: tuple[int, int]) -> bool:
+    """Whether every value of an integer type lies between two others."""
+    low, high = _range(dtype)
+    return into[0] <= low and high <= into[1]
 
 
 def in_type(ids: pl.Series, dtype: pl.DataType) -> pl.Series:

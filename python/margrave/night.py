@@ -24,8 +24,10 @@ __all__ = [
     "UnreadableError",
     "check_preset",
     "find",
+    "named_rules",
     "reading",
     "ruleset",
+    "there",
 ]
 
 REQUIRED = ("positions", "balances", "instruments", "assets")
@@ -94,14 +96,41 @@ def ruleset(
             f"--rules: {own} does not exist\n"
             f"hint: name a preset ({', '.join(Rules.presets())}) or a file with --rules"
         )
-    if rules is None or (rules not in Rules.presets() and _is_file_name(rules)):
-        chosen = Rules.load(_there(own if rules is None else Path(rules)))
-    else:
-        check_preset(rules, "--rules")
-        chosen = Rules.preset(rules)
+    chosen = Rules.load(there(own)) if rules is None else named_rules(rules, "--rules")
     tables = {"tiers": tiers, "weights": weights}
-    given = {name: _there(path) for name, path in tables.items() if path is not None}
+    given = {name: there(path) for name, path in tables.items() if path is not None}
     return chosen.with_tables(**given) if given else chosen
+
+
+def named_rules(given: str, argument: str) -> Rules:
+    """Return the ruleset of a preset's id or, where it looks like one, of a file.
+
+    Raises:
+        RefusedError: It is neither a preset's id nor the name of a file; `argument` is named.
+        MissingError: The file is not there.
+        RulesError: It has mistakes.
+    """
+    from margrave.rules import Rules
+
+    path = Path(given)
+    is_file = path.suffix != "" or len(path.parts) > 1 or path.exists()
+    if is_file and given not in Rules.presets():
+        return Rules.load(there(path))
+    check_preset(given, argument)
+    return Rules.preset(given)
+
+
+def there(path: Path) -> Path:
+    """Return the path of a file that is there and may be read.
+
+    Raises:
+        MissingError: It is not there, or no file.
+        OSError: It may not be read.
+    """
+    if not path.is_file():
+        raise MissingError(f"{path} is not a file" if path.exists() else f"{path} does not exist")
+    path.open("rb").close()
+    return path
 
 
 def check_preset(preset: str, argument: str) -> None:
@@ -127,18 +156,6 @@ def reading() -> Iterator[None]:
         yield
     except OSError as error:
         raise UnreadableError(f"input cannot be read: {error}") from error
-
-
-def _is_file_name(rules: str) -> bool:
-    path = Path(rules)
-    return path.suffix != "" or len(path.parts) > 1 or path.exists()
-
-
-def _there(path: Path) -> Path:
-    if not path.is_file():
-        raise MissingError(f"{path} is not a file" if path.exists() else f"{path} does not exist")
-    path.open("rb").close()  # may it be read?
-    return path
 
 
 def _files(folder: Path, name: str) -> list[Path]:

@@ -77,7 +77,7 @@ def diff(
     """
     session: Session = context.obj
     with night.reading():
-        one, other = _ruleset(left, "A"), _ruleset(right, "B")
+        one, other = night.named_rules(left, "A"), night.named_rules(right, "B")
     found = one.diff(other)
     code = REJECTS if exit_code and found.height else DONE
     if as_json:
@@ -103,7 +103,7 @@ def check(
     import margrave as mg
 
     with night.reading():
-        rules = mg.Rules.load(_there(file))
+        rules = mg.Rules.load(night.there(file))
     facts = {
         **_about(rules),
         **{"title": rules.title, "valuation_asset": rules.valuation_asset},
@@ -123,32 +123,6 @@ def check(
     context.obj.answer("\n".join(lines))
     context.obj.say(f"{file}: no mistakes")
     return DONE
-
-
-def _ruleset(given: str, argument: str) -> mg.Rules:
-    """Return the ruleset of a preset's id or, where it looks like one, of a file.
-
-    Raises:
-        RefusedError: It is neither a preset's id nor the name of a file.
-        MissingError: The file is not there.
-        RulesError: It has mistakes.
-    """
-    import margrave as mg
-
-    path = Path(given)
-    is_file = path.suffix != "" or len(path.parts) > 1 or path.exists()
-    if is_file and given not in mg.Rules.presets():
-        return mg.Rules.load(_there(path))
-    night.check_preset(given, argument)
-    return mg.Rules.preset(given)
-
-
-def _there(path: Path) -> Path:
-    if not path.is_file():
-        said = "is not a file" if path.exists() else "does not exist"
-        raise night.MissingError(f"{path} {said}")
-    path.open("rb").close()  # may it be read?
-    return path
 
 
 def _about(rules: mg.Rules) -> dict[str, str]:

@@ -6,7 +6,7 @@ that the contract lacks is refused by name, with all other mistakes of the file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from margrave.errors import RulesError
+from margrave.files import is_text
 from margrave.frames import shown
 from margrave.tables import LIMIT, mistakes
 
@@ -174,7 +175,7 @@ def parse(content: Mapping[str, object], origin: str, folder: Path | None) -> Ru
         RulesError: With every mistake, each after its path (`trigger.level`).
     """
     given = _plain(content)
-    told: dict[str, str] = {}
+    told = dict(_text_mistakes(given, ()))
     file = None
     try:
         file = RulesFile.model_validate(given)
@@ -186,8 +187,8 @@ def parse(content: Mapping[str, object], origin: str, folder: Path | None) -> Ru
     for name in TABLES:
         table = given.get(name)
         if isinstance(table, str):
-            fault = _file_mistake(table, folder)
-            told.update({name: fault} if fault else {})
+            if fault := _file_mistake(table, folder):
+                told.setdefault(name, fault)
         elif isinstance(table, list):
             rows = [row if isinstance(row, dict) else {} for row in table]
             for row, column, text in mistakes(name, rows):
@@ -271,6 +272,19 @@ def _plain(content: Any) -> Any:
     if isinstance(content, Mapping):
         return {key: _plain(value) for key, value in content.items() if value is not None}
     return [_plain(value) for value in content] if isinstance(content, (list, tuple)) else content
+
+
+def _text_mistakes(content: object, place: tuple[int | str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield the path of every text and key that UTF-8 cannot hold, and what is wrong with it."""
+    if isinstance(content, str) and not is_text(content):
+        yield _path(place), f"{shown(content)} holds half of a surrogate pair; write whole letters"
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield from _text_mistakes(key, (*place, str(key)))
+            yield from _text_mistakes(value, (*place, str(key)))
+    elif isinstance(content, list):
+        for number, value in enumerate(content):
+            yield from _text_mistakes(value, (*place, number))
 
 
 def beside(file: str, folder: Path) -> Path:

@@ -30,11 +30,8 @@ class Holder(Protocol):
     def counts(self) -> dict[str, int]:
         """Return the number of input rows by frame."""
 
-    def rows_of(self, accounts: pl.Series) -> dict[str, int]:
-        """Return the number of input rows of these accounts by frame, given by their ids."""
-
-    def rows_without_account(self) -> dict[str, int]:
-        """Return the number of input rows whose account id is null, by frame."""
+    def listed(self) -> tuple[int, pl.Series] | None:
+        """Return the rows of the accounts frame, and whether each account has one of them."""
 
 
 class Sweep:
@@ -118,16 +115,23 @@ class Sweep:
         Raises:
             InternalError: What came in is not what was used and what was set aside.
         """
-        accounts = self.accounts
-        bad = accounts["account_id"].filter(accounts["status"] == STATUS[-1])
+        control = engine.control(self._core, self._threads)
+        aside = {name: control[name]["set_aside"] for name in ("positions", "balances")}
+        nobody = {name: control[name]["without_account"] for name in aside}
+        rows = {name: aside[name] - nobody[name] for name in aside}
+        if (frame := self._holder.listed()) is not None:
+            height, listed = frame  # one row an account, so the other rows are nobody's
+            is_aside = self.accounts["status"] == STATUS[-1]
+            rows["accounts"] = int((listed & is_aside).sum())
+            nobody["accounts"] = height - int(listed.sum())
         return {
             "set_aside": {
-                "indeterminate_accounts": len(bad),
-                "rows_of_indeterminate_accounts": self._holder.rows_of(bad),
-                "rows_without_account": self._holder.rows_without_account(),
+                "indeterminate_accounts": control["accounts"]["set_aside"],
+                "rows_of_indeterminate_accounts": rows,
+                "rows_without_account": nobody,
             },
             "inexact_numbers": self._inexact,
-            "control": engine.control(self._core, self._threads),
+            "control": control,
         }
 
     @cached_property
