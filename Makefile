@@ -1,7 +1,7 @@
 # The verbs of this project, for people. `.ci/run` uses the same ones.
 PYTHON ?= .venv/bin/python
 
-.PHONY: setup develop test lint format wheel fuzz mutants bench bench-kernel demo clean
+.PHONY: setup develop test lint format wheel fuzz mutants bench bench-quick bench-frames bench-kernel demo clean
 
 setup:  ## an environment with everything, built in place
 	python3 -m venv .venv
@@ -43,7 +43,14 @@ fuzz:  ## 100,000 hostile calls of the public API (minutes)
 mutants:  ## break the core spot by spot, what no test catches is printed (hours; cargo install cargo-mutants)
 	cargo mutants --package margrave-core
 
-bench:  ## end to end, beside Polars (minutes)
+bench:  ## beside all peers at 1,000,000 accounts, answers first (minutes); everything: benches/run.sh
+	cd benches && $(abspath $(PYTHON)) -m suite --set comparison --rounds 1 --out ../target/bench
+	cd benches && $(abspath $(PYTHON)) -m targets ../target/bench/*-comparison.json
+
+bench-quick:  ## each work beside the peers that matter most, 50,000 accounts (under a minute)
+	cd benches && $(abspath $(PYTHON)) -m suite --set quick --out ../target/bench
+
+bench-frames:  ## Margrave alone by size, ids, order, chunks and threads
 	$(PYTHON) -m pytest benches/end_to_end.py
 
 bench-kernel:  ## the Rust kernel alone

@@ -1,25 +1,29 @@
 //! The core alone, positions a second: building the book, sweeping it, and its positions.
 //!
 //! `cargo bench --bench kernel`: a synthetic exchange of 100,000 accounts and 500,000
-//! positions, on one thread and on all. Inputs are made outside the timed part.
+//! positions, on one thread and on all. Inputs are made outside the timed part; the answers
+//! are released outside it, too.
 
+#[path = "instructions/forms.rs"]
+mod forms;
 #[path = "../tests/night/synthetic.rs"]
 mod synthetic;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use margrave_core::batch;
-use margrave_core::book::Book;
+use margrave_core::book::{Book, BookInput};
 use margrave_core::sweep::Sweep;
-
-use synthetic::Inputs;
 
 const ACCOUNTS: usize = 100_000;
 const SEED: u64 = 7;
 
 fn kernel(criterion: &mut Criterion) {
-    let inputs = Inputs::new(ACCOUNTS, SEED);
-    let (market, rules) = (inputs.market(), inputs.rules());
-    let book = inputs.book(1);
+    let shuffled = forms::shuffled(ACCOUNTS, SEED);
+    let grouped = forms::grouped(ACCOUNTS, SEED);
+    let ids = forms::text_ids(ACCOUNTS, SEED);
+    let texts = || forms::with_ids(&shuffled, &ids);
+    let (market, rules) = (shuffled.market(), shuffled.rules());
+    let book = shuffled.book(1);
     let positions = book.position_account.len() as u64;
     assert!(book.faults.is_empty());
     let mut counts = vec![1, batch::threads(None)];
@@ -27,10 +31,15 @@ fn kernel(criterion: &mut Criterion) {
     for threads in counts {
         let mut group = criterion.benchmark_group(format!("threads {threads}"));
         group.throughput(Throughput::Elements(positions)).sample_size(10);
-        group.bench_function("build", |bencher| {
+        let mut build = |name, columns: &dyn Fn() -> BookInput| {
             let build = |columns| Book::build(columns, threads).expect("it fits");
-            bencher.iter_batched(|| inputs.columns(), build, BatchSize::PerIteration);
-        });
+            group.bench_function(name, |bencher| {
+                bencher.iter_batched(columns, build, BatchSize::PerIteration);
+            });
+        };
+        build("build", &|| shuffled.columns());
+        build("build, grouped rows", &|| grouped.columns());
+        build("build, text ids", &texts);
         let sweep = || Sweep::run(&book, &market, &rules, false, threads).expect("tables");
         group.bench_function("sweep", |bencher| bencher.iter_with_large_drop(sweep));
         let swept = sweep();

@@ -7,9 +7,10 @@ call, as an engine does that is given frames.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
+
+from exchange import Exchange
 
 LARGEST = 1e18
 
@@ -51,9 +52,9 @@ class Market:
     weights: Schedule
 
 
-def read_market(exchange: Any) -> Market:
+def read_market(exchange: Exchange) -> Market:
     """Return terms and tables by code, checked; raises a `ValueError` where one is no good."""
-    weights = _weights(exchange.rules.weights)
+    weights = _weights(exchange.weights)
     first = weights.unique("table", keep="first").drop("floor")
     assets = _named(exchange.assets, "asset_id", "weight_table")
     assets = assets.join(first, on="table", how="left", maintain_order="left")
@@ -77,8 +78,8 @@ def read_market(exchange: Any) -> Market:
     instruments = _by_code(instruments, exchange.positions.schema["instrument_id"])
     assets = _by_code(assets, exchange.balances.schema["asset_id"]).with_columns(one=pl.lit(1.0))
     rates = ["maintenance_rate", "initial_rate"]
-    tiers = exchange.rules.tiers.with_columns(table=pl.col("tier_table").cast(pl.String))
-    tiers = _schedule(tiers, instruments, "settle_price", rates)
+    tables = exchange.tiers.with_columns(table=pl.col("tier_table").cast(pl.String))
+    tiers = _schedule(tables, instruments, "settle_price", rates)
     rates = ["maintenance_weight", "initial_weight"]
     return Market(instruments, assets, tiers, _schedule(weights, assets, "one", rates))
 

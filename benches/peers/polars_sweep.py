@@ -1,14 +1,12 @@
-"""The peer: a night's sweep in plain Polars, and a thin form of it.
+"""The peer with the same answer: a night's sweep in plain Polars.
 
-`same_answer(exchange)` returns what `mg.sweep(...).accounts` returns: every column, in order of
-first appearance, after the same checks of the input. `thin(exchange)` returns the few columns
-that a quick query would give; `benches/README.md` says what it leaves out.
+`same_answer(exchange, engine)` returns what `mg.sweep(...).accounts` returns: every column, in
+order of first appearance, after the same checks of the input.
 
-Both read an exchange as `mg.generate` makes it (`.positions .balances .instruments .assets
-.rules`) under its conventions: linear and inverse contracts, pooling all, netting net, marginal
-tiers on notional at the mark, `initial = "larger"`, open orders in the initial requirement,
-profit beside the collateral and in full, `lt` at level 1. Ids are Enums. A tier table chosen by
-row is refused.
+It reads an exchange as `mg.generate` makes it, with all its columns or the required ones alone,
+under its conventions: linear and inverse contracts, pooling all, netting net, marginal tiers on
+notional at the mark, `initial = "larger"`, open orders in the initial requirement, profit beside
+the collateral and in full, `lt` at level 1. Ids are Enums. A tier table chosen by row is refused.
 
 What makes it fast, each timed against the alternative on two threads: terms are gathered by the
 ids' codes, not joined; rows are netted by one 128-bit key of account and code, not by two keys;
@@ -18,11 +16,16 @@ groups, the in-memory engine joins in order; and the first stages are collected 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Literal
 
 import polars as pl
 
+from exchange import Exchange
 from peers.polars_market import LARGEST, Market, gather, read_market
+from peers.task import Task, same
+
+Engine = Literal["streaming", "in-memory"]
 
 STATUS = pl.Enum(["flat", "healthy", "below_initial", "liquidation", "bankrupt", "indeterminate"])
 FLAT, HEALTHY, BELOW_INITIAL, LIQUIDATION, BANKRUPT = range(5)
@@ -44,7 +47,12 @@ CODES = 1 << 32
 WORST = ["rank", "margin_level", "margin_ratio"]
 
 
-def same_answer(exchange: Any) -> pl.DataFrame:
+def task(engine: Engine) -> Callable[[Exchange], Task]:
+    """Return the work `w1`, accounts joined by one engine or the other."""
+    return lambda exchange: Task(lambda: same_answer(exchange, engine), same)
+
+
+def same_answer(exchange: Exchange, engine: Engine = "in-memory") -> pl.DataFrame:
     """Return the account frame of a sweep: 24 columns, in order of first appearance."""
     market = read_market(exchange)
     positions, balances = exchange.positions.lazy(), exchange.balances.lazy()
@@ -53,10 +61,12 @@ def same_answer(exchange: Any) -> pl.DataFrame:
         pl.concat(ids).unique(maintain_order=True),
         net_positions(positions, market),
         cash_of_accounts(balances, market),
-        isolated_buckets(positions, market),
         *refused_rows(exchange, market),
     ]
-    order, net_rows, cash, isolated, *refused = pl.collect_all(stages, engine="streaming")
+    if "margin_mode" in exchange.positions.columns:
+        stages.append(isolated_buckets(positions, market))
+    order, net_rows, cash, *others = pl.collect_all(stages, engine="streaming")
+    refused, isolated = others[:2], others[2] if others[2:] else pl.DataFrame()
     for counts in refused:
         if any(counts.row(0)):
             raise ValueError(f"rows are refused: {counts.row(0, named=True)}")
@@ -67,10 +77,10 @@ def same_answer(exchange: Any) -> pl.DataFrame:
         .join(cash.lazy(), on="account_id", how="left", maintain_order="left")
         .with_columns(pl.col(*HELD, *CASH).fill_null(0))
     )
-    return accounts(bucket(cross), isolated).collect(engine="in-memory")
+    return accounts(bucket(cross), isolated).collect(engine=engine)
 
 
-def refused_rows(exchange: Any, market: Market) -> list[pl.LazyFrame]:
+def refused_rows(exchange: Exchange, market: Market) -> list[pl.LazyFrame]:
     """Return, for positions and balances, how many values of each column are no good."""
     if "tier_table" in exchange.positions.columns:
         raise ValueError("positions.tier_table: this peer does not read it")
@@ -94,7 +104,11 @@ def refused_rows(exchange: Any, market: Market) -> list[pl.LazyFrame]:
         "asset_id": gather(priced, column("asset_id").to_physical()),
         "amount": column("amount").is_between(-LARGEST, LARGEST),
     }
-    return [_refused(exchange.positions, positions), _refused(exchange.balances, balances)]
+    frames = ((exchange.positions, positions), (exchange.balances, balances))
+    return [
+        _refused(frame, {name: flags for name, flags in good.items() if name in frame.columns})
+        for frame, good in frames
+    ]
 
 
 def _optional(name: str, *, closed: Literal["both", "right"] = "both") -> pl.Expr:
@@ -115,27 +129,25 @@ def sized(rows: pl.LazyFrame, market: Market) -> pl.LazyFrame:
     The size of the initial requirement is that of the worse fill of the row's orders.
     """
     code, quantity = pl.col("code"), pl.col("quantity")
-    bought = (quantity + pl.col("open_buy_quantity")).abs()
-    sold = (quantity - pl.col("open_sell_quantity")).abs()
     value = gather(market.instruments["value"], code)
-    notional, size = pl.col("gross_notional"), pl.col("size")
+    notional, size, known = pl.col("gross_notional"), pl.col("size"), rows.collect_schema()
+    slices = {"slice": market.tiers.slice_of(code, notional)}
+    if "open_buy_quantity" in known:
+        bought = (quantity + pl.col("open_buy_quantity")).abs()
+        sold = (quantity - pl.col("open_sell_quantity")).abs()
+        rows = rows.with_columns(size=pl.max_horizontal(bought, sold) * value)
+        slices["initial_slice"] = market.tiers.slice_of(code, size)
+    else:
+        rows = rows.with_columns(size=quantity.abs() * value)
+    by_tier = market.tiers.total("initial_rate", size, pl.col(list(slices)[-1]))
+    # Without a leverage the second is null, and the largest of what is left counts.
+    initial = pl.max_horizontal(by_tier, size / pl.col("leverage"))
     return (
-        rows.with_columns(
-            gross_notional=quantity.abs() * value,
-            net_notional=quantity * value,
-            size=pl.max_horizontal(bought, sold) * value,
-        )
-        .with_columns(
-            slice=market.tiers.slice_of(code, notional),
-            initial_slice=market.tiers.slice_of(code, size),
-        )
+        rows.with_columns(gross_notional=quantity.abs() * value, net_notional=quantity * value)
+        .with_columns(**slices)
         .with_columns(
             maintenance_margin=market.tiers.total("maintenance_rate", notional, pl.col("slice")),
-            # Without a leverage the second is null, and the largest of what is left counts.
-            initial_margin=pl.max_horizontal(
-                market.tiers.total("initial_rate", size, pl.col("initial_slice")),
-                size / pl.col("leverage"),
-            ),
+            initial_margin=initial if "leverage" in known else by_tier,
         )
     )
 
@@ -167,13 +179,17 @@ def net(rows: pl.LazyFrame, *sums: pl.Expr) -> pl.LazyFrame:
 
 def net_positions(positions: pl.LazyFrame, market: Market) -> pl.LazyFrame:
     """Return the cross positions, one row per account and instrument."""
-    rows = positions.filter(pl.col("margin_mode") == "cross")
+    known = positions.collect_schema().names()
+    summed = ["quantity", "unrealized_pnl"]
+    summed += [name for name in ("open_buy_quantity", "open_sell_quantity") if name in known]
+    smallest = [pl.col("leverage").min()] if "leverage" in known else []
+    if "margin_mode" in known:
+        positions = positions.filter(pl.col("margin_mode") == "cross")
+    rows = positions.with_columns(code=pl.col("instrument_id").to_physical())
     return net(
-        rows.with_columns(code=pl.col("instrument_id").to_physical()).with_columns(
-            unrealized_pnl=unrealized_pnl(market)
-        ),
-        pl.col("quantity", "unrealized_pnl", "open_buy_quantity", "open_sell_quantity").sum(),
-        pl.col("leverage").min(),
+        rows.with_columns(unrealized_pnl=unrealized_pnl(market)),
+        pl.col(summed).sum(),
+        *smallest,
         pl.col("quantity").abs().max().alias("largest"),
         pl.len().alias("positions"),
     )
@@ -317,57 +333,3 @@ def accounts(cross: pl.LazyFrame, isolated: pl.DataFrame) -> pl.LazyFrame:
         positions=pl.col("positions").cast(pl.Int64),
         ladder=pl.lit(None, pl.String),
     ).select(COLUMNS)
-
-
-# The thin form
-
-
-def thin(exchange: Any) -> pl.DataFrame:
-    """Return eight columns per account, in no order: rows are margined as they come, nothing is
-    checked, netted or isolated, and every balance takes the weight of its first slice."""
-    market = read_market(exchange)
-    code, tiers, weights = pl.col("code"), market.tiers, market.weights
-    notional, equity, required = (
-        pl.col(name) for name in ("gross_notional", "equity", "maintenance_margin")
-    )
-    price_of_weighted = market.assets["price"] * weights.rows["maintenance_weight"].gather(
-        weights.first
-    )
-    rows = (
-        exchange.positions.lazy()
-        .with_columns(code=pl.col("instrument_id").to_physical())
-        .select(
-            "account_id",
-            "code",
-            unrealized_pnl=unrealized_pnl(market),
-            gross_notional=pl.col("quantity").abs() * gather(market.instruments["value"], code),
-        )
-        .with_columns(slice=tiers.slice_of(code, notional))
-        .select(
-            "account_id",
-            "unrealized_pnl",
-            "gross_notional",
-            maintenance_margin=tiers.total("maintenance_rate", notional, pl.col("slice")),
-            initial_margin=tiers.total("initial_rate", notional, pl.col("slice")),
-        )
-    )
-    worth = pl.col("amount") * gather(price_of_weighted, pl.col("asset_id").to_physical())
-    cash = exchange.balances.lazy().select("account_id", cash=worth)
-    sums = ["cash", "unrealized_pnl", "gross_notional", "maintenance_margin", "initial_margin"]
-    together: pl.LazyFrame = pl.concat([rows, cash], how="diagonal")
-    return (
-        together.group_by("account_id")
-        .agg(pl.col(sums).sum())
-        .with_columns(equity=pl.col("cash") + pl.col("unrealized_pnl"))
-        .select(
-            "account_id",
-            "equity",
-            "maintenance_margin",
-            "initial_margin",
-            "gross_notional",
-            margin_ratio=required / equity,
-            effective_leverage=notional / equity,
-            is_liquidatable=equity < required,
-        )
-        .collect(engine="streaming")
-    )
