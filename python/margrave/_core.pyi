@@ -18,6 +18,7 @@ __all__ = [
     "build_rules",
     "digest",
     "read_stream",
+    "release_memory",
     "run_sweep",
     "synthetic",
 ]

@@ -18,7 +18,7 @@ use arrow_array::{
     Array, ArrayRef, PrimitiveArray, RecordBatch, RecordBatchIterator, RecordBatchReader,
     StringViewArray,
 };
-use arrow_buffer::{Buffer, NullBuffer};
+use arrow_buffer::{Buffer, NullBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
 use bytemuck::Pod;
 use margrave_core::columns::{Numbers, Range, Texts, Validity, Values};
@@ -161,6 +161,17 @@ fn primitive<'a, T: ArrowPrimitiveType>(
 
 fn mistyped(name: &str, found: &DataType) -> PyErr {
     PyTypeError::new_err(format!("column {name} has the Arrow type {found}"))
+}
+
+/// A column of texts whose views are copies of those of `texts`, or 0, which is the empty text's.
+pub(crate) fn viewed(
+    views: ScalarBuffer<u128>,
+    texts: &StringViewArray,
+    nulls: Option<NullBuffer>,
+) -> StringViewArray {
+    let buffers = texts.data_buffers().to_vec();
+    // SAFETY: each view is one of a valid array with the same buffers, or that of "".
+    unsafe { StringViewArray::new_unchecked(views, Arc::<[Buffer]>::from(buffers), nulls) }
 }
 
 /// The memory of a column, as Arrow holds it: shared, not copied.

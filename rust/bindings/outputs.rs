@@ -24,7 +24,7 @@ use margrave_core::results::{Applies, MONEY, MarginColumns, RATIOS, applies};
 use margrave_core::synthetic::Exchange;
 use pyo3::prelude::*;
 
-use crate::arrow::{Table, adopted, shared};
+use crate::arrow::{Table, adopted, shared, viewed};
 
 /// Words as Polars keeps an Enum: the field that says so, and codes into the words.
 pub(crate) fn words(name: &str, codes: Buffer, nulls: Option<NullBuffer>, words: &[&str]) -> Named {
@@ -119,9 +119,7 @@ pub(crate) fn texts<'a>(names: &Names, codes: impl Iterator<Item = &'a u32>) -> 
     let column: ScalarBuffer<u128> = codes.iter().map(view).collect();
     let valid = BooleanBuffer::collect_bool(codes.len(), |row| codes[row] != NONE);
     let nulls = Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0);
-    let buffers = distinct.data_buffers().to_vec();
-    // Views of the same buffers; a null's view is that of the empty text.
-    Arc::new(StringViewArray::new(column, Arc::<[Buffer]>::from(buffers), nulls))
+    Arc::new(viewed(column, &distinct, nulls))
 }
 
 /// Bad rows: frame, column, row, reason.
@@ -208,9 +206,7 @@ fn labels_of(
                 if *bucket == NONE { 0 } else { views[labels.codes[*bucket as usize] as usize] };
         }
     });
-    let buffers = distinct.data_buffers().to_vec();
-    let views = ScalarBuffer::from(adopted(column));
-    Arc::new(StringViewArray::new(views, Arc::<[Buffer]>::from(buffers), nulls))
+    Arc::new(viewed(ScalarBuffer::from(adopted(column)), &distinct, nulls))
 }
 
 /// The columns of a synthetic exchange, by frame.

@@ -11,7 +11,7 @@ use bytemuck::Pod;
 use crate::batch;
 use crate::hashes::Seed;
 use crate::keys::{Ids, NONE};
-use crate::memory::Buffer;
+use crate::memory::{Buffer, slice_length};
 use crate::partition::Cut;
 
 /// Accounts of several frames, numbered by first appearance.
@@ -26,10 +26,8 @@ pub struct Accounts {
 const PART_RUNS: usize = 8192;
 /// Parts at most: each has an open end that a thread writes to.
 const MOST_PARTS: usize = 4096;
-/// Rows that are read at a time.
-const SLICE_ROWS: usize = 1 << 16;
-/// Slices at most, about.
-const MOST_SLICES: usize = 64;
+/// Accounts that are looked up at a time.
+const RANGE: usize = 1 << 16;
 /// Rows for which it is worth to start a thread.
 const THREAD_ROWS: usize = 1 << 14;
 
@@ -101,7 +99,7 @@ fn number<R: Run + PartialEq>(
 ) -> Accounts {
     let total: usize = frames.iter().map(|ids| ids.len()).sum();
     let threads = batch::enough(threads, total, THREAD_ROWS);
-    let slices = slices(frames, total);
+    let slices = slices(frames, slice_length::<R>(total));
     let parts = (total / PART_RUNS).next_power_of_two().min(MOST_PARTS);
     let cut: Vec<Cut<R>> = batch::map(threads, slices.iter().collect(), |slice: &Slice| {
         let mut runs = Buffer::new(slice.rows.len()); // a run is a row or more
@@ -138,7 +136,7 @@ fn locate(frames: &[&Ids], rows: &[u32], threads: usize) -> Vec<(u32, u32)> {
     let mut starts = vec![0];
     frames.iter().for_each(|ids| starts.push(starts[starts.len() - 1] + ids.len() as u32));
     let mut located = vec![(0, 0); rows.len()];
-    let tasks = located.chunks_mut(SLICE_ROWS).zip(rows.chunks(SLICE_ROWS)).collect();
+    let tasks = located.chunks_mut(RANGE).zip(rows.chunks(RANGE)).collect();
     batch::map(threads, tasks, |(located, rows): (&mut [(u32, u32)], &[u32])| {
         let mut frame = 0;
         for (place, row) in located.iter_mut().zip(rows) {
@@ -166,8 +164,7 @@ impl Slice {
     }
 }
 
-fn slices(frames: &[&Ids], total: usize) -> Vec<Slice> {
-    let width = SLICE_ROWS.max(total / MOST_SLICES);
+fn slices(frames: &[&Ids], width: usize) -> Vec<Slice> {
     let mut start = 0;
     let mut slices = Vec::new();
     for (frame, ids) in frames.iter().enumerate() {

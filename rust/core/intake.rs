@@ -8,14 +8,9 @@ use crate::batch;
 use crate::columns::{BLOCK, Fault, Numbers, Reason};
 use crate::holdings::{Balances, Positions};
 use crate::keys::{Finder, Ids, NONE, Names};
-use crate::memory::Buffer;
+use crate::memory::{Buffer, slice_length};
 use crate::partition::{Cut, Owned, Parts, Width};
 use crate::records::{BalanceRecord, PositionRecord, Source};
-
-/// Rows that one thread reads at a time, a multiple of `BLOCK`.
-const SLICE_ROWS: usize = 1 << 16;
-/// Slices at most, about.
-const MOST_SLICES: usize = 64;
 
 /// What was read of a frame.
 pub(crate) struct Intake<'a, R> {
@@ -44,7 +39,7 @@ pub(crate) fn positions<'a>(
     numbers.extend(optional.into_iter().flatten());
     let finder = Finder::new(names, &positions.instrument);
     let stands = account.is_sorted() && account.last() != Some(&NONE);
-    let slices = slices(account.len());
+    let slices = slices::<PositionRecord>(account.len());
     let mut rest = instrument;
     let targets = slices.iter().map(|rows| cut(&mut rest, rows.len()));
     let tasks = targets.zip(slices.iter().cloned()).collect();
@@ -93,7 +88,7 @@ pub(crate) fn balances<'a>(
 ) -> Intake<'a, BalanceRecord> {
     let amounts = balances.amount.values();
     let stands = account.is_sorted() && account.last() != Some(&NONE);
-    let read = batch::map(threads, slices(account.len()), |rows| {
+    let read = batch::map(threads, slices::<BalanceRecord>(account.len()), |rows| {
         let mut faults = Vec::new();
         for block in batch::steps(rows.len(), BLOCK) {
             let block = rows.start + block.start..rows.start + block.end;
@@ -127,8 +122,9 @@ pub(crate) fn nulls(frame: &'static str, column: &'static str, ids: &Ids, faults
     faults.extend(ids.nulls().map(fault));
 }
 
-fn slices(rows: usize) -> Vec<Range<usize>> {
-    batch::steps(rows, SLICE_ROWS.max(rows / MOST_SLICES).next_multiple_of(BLOCK))
+/// Rows that one thread reads at a time: a multiple of `BLOCK`.
+fn slices<R>(rows: usize) -> Vec<Range<usize>> {
+    batch::steps(rows, slice_length::<R>(rows) / BLOCK * BLOCK)
 }
 
 fn cut<'a, T>(rest: &mut &'a mut [T], length: usize) -> &'a mut [T] {

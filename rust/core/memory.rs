@@ -17,7 +17,9 @@ const LARGE: usize = 1 << 16;
 /// Bytes of a huge page.
 const PAGE: usize = 2 << 20;
 /// Bytes that are kept for the next call at most.
-const KEPT: usize = 1 << 30;
+const KEPT: usize = 1 << 29;
+/// Bytes over which the beginnings of columns are spread.
+const LINES: usize = 4096;
 
 /// Values of a column: `Pod`, so that any bytes are some value.
 pub struct Buffer<T> {
@@ -168,7 +170,7 @@ impl Kept {
 
     /// Where values begin: columns that all begin at a page share sets of the cache.
     fn next_begin(&mut self) -> usize {
-        self.begun = (self.begun + 5 * 64) % 4096;
+        self.begun = (self.begun + 5 * 64) % LINES;
         self.begun
     }
 }
@@ -227,6 +229,13 @@ fn mapped(bytes: usize) -> MmapMut {
         let _ = map.advise(memmap2::Advice::HugePage); // without them it is only slower
     }
     map
+}
+
+/// How many of `values` values to work on at a time, so that what holds them fills whole huge
+/// pages, and is used again for the next ones and for values of another size.
+pub(crate) fn slice_length<T>(values: usize) -> usize {
+    let pages = if values * size_of::<T>() < 256 * PAGE { 1 } else { 4 };
+    (pages * PAGE - LINES) / size_of::<T>()
 }
 
 /// Gives all memory that is kept for the next call back to the system; returns its bytes.
