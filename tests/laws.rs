@@ -25,6 +25,8 @@ mod moved;
 mod numbering;
 #[path = "laws/prices.rs"]
 mod prices;
+#[path = "laws/ratios.rs"]
+mod ratios;
 #[path = "night/rounding.rs"]
 mod rounding;
 #[path = "night/rows.rs"]
