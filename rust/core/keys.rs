@@ -144,7 +144,10 @@ impl Ids {
         mut each: impl FnMut(usize, &'a str, Option<usize>),
     ) {
         match &self.kind {
-            Kind::Integers(_) => {}
+            // Rows are never left out in silence: an integer here would have no account.
+            Kind::Integers(_) => {
+                assert!(!rows.into_iter().any(|row| self.is_valid(row)), "integers meet texts");
+            }
             Kind::Texts(texts) => rows
                 .filter(|row| self.is_valid(*row))
                 .for_each(|row| each(row, texts.text(row), None)),
