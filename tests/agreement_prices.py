@@ -125,7 +125,9 @@ def _at_price(
     values = {**world.marks(), instrument: value}
     fees = fees_held(bucket, instrument, world)(value)
     figures = evaluate(bucket, values, world, fees)
-    return figures, slack_of(bucket, figures, world, False, Moved(values, fees, instrument))
+    return figures, slack_of(
+        bucket, figures, world, False, Moved(values, fees, frozenset({instrument}))
+    )
 
 
 def _check_bankruptcy(

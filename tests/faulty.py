@@ -76,7 +76,11 @@ WRONG: dict[str, list[pl.Series]] = {
 }
 
 
-def columns(*kinds: str, among: tuple[str, ...] = tuple(FRAMES)) -> list[tuple[str, Column]]:
+#: The frames of a sweep: scenarios have tests of their own.
+NIGHTLY = tuple(frame for frame in FRAMES if frame != "scenarios")
+
+
+def columns(*kinds: str, among: tuple[str, ...] = NIGHTLY) -> list[tuple[str, Column]]:
     """Return every column of these kinds with its frame; of all kinds where none is named."""
     return [(f, c) for f in among for c in FRAMES[f] if not kinds or c.kind in kinds]
 
@@ -88,7 +92,7 @@ def name_of(value: Any) -> str:
     return str(value.dtype) if isinstance(value, pl.Series) else str(value)
 
 
-def each(*kinds: str, among: tuple[str, ...] = tuple(FRAMES)) -> pytest.MarkDecorator:
+def each(*kinds: str, among: tuple[str, ...] = NIGHTLY) -> pytest.MarkDecorator:
     """Run a test for every column of these kinds."""
     return pytest.mark.parametrize(("frame", "column"), columns(*kinds, among=among), ids=name_of)
 

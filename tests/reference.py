@@ -9,6 +9,9 @@ every word of every rule; what a file beside the ruleset holds must be given as 
 
 `reference_inputs` reads, `reference_requirement` margins the sides of a bucket, `reference_bucket`
 makes all figures of a bucket, `reference_prices` finds its two prices, and this file adds up.
+`reference_scenarios` moves a market and stresses it, `reference_breach` finds the breach of an
+account along a direction (on `reference_walk` and `reference_roots`), `reference_reverse` the
+move at which an exchange reaches an amount.
 
 >>> night = sweep(positions, balances, accounts, instruments, assets, rules)
 >>> night["accounts"][0]["equity"]

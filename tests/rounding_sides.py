@@ -53,7 +53,9 @@ class Moved:
 
     values: Mapping[Any, Fraction]
     fees: Mapping[Any, Fraction]
-    instrument: Any = None  # whose own mark moves: its tiers change at prices, not by rounding
+    moving: frozenset[Any] = (
+        frozenset()
+    )  # whose marks move: tiers change at prices, not by rounding
 
 
 def side_slacks(bucket: Bucket, at: Moved, world: World, dyadic: bool) -> list[SideSlack]:
@@ -123,7 +125,7 @@ def _slack_of_side(need: Need, dropped: bool, bucket: Bucket, at: Moved, world: 
     tiers = _tiers_of(need, need.kept, kept, value, world)
     if world.rule["tier_mode"] == "slab":
         other = _tiers_of(need, need.opened, opened, value, world)
-        moves = instrument == at.instrument and tier_unit(
+        moves = instrument in at.moving and tier_unit(
             instrument, at.values[instrument], world
         ) != tier_unit(instrument, at.values[instrument] * 2, world)
         if not moves or world.rule["price_basis"] == "entry":

@@ -11,6 +11,7 @@ import pytest
 import margrave as mg
 from faulty import (
     EDGES,
+    NIGHTLY,
     QUARANTINED,
     ROW,
     RULES,
@@ -91,7 +92,7 @@ def test_a_name_from_elsewhere_says_which_column_was_meant(
     assert f"{frame}.{word}: no such column; did you mean {meant}?" in message
 
 
-@pytest.mark.parametrize("frame", [frame for frame in FRAMES if frame != "accounts"])
+@pytest.mark.parametrize("frame", [frame for frame in NIGHTLY if frame != "accounts"])
 def test_near_misses_beside_the_columns_themselves_are_ignored(frame: str) -> None:
     night = frames()
     beside = [night[f][c.name].alias(word) for f, c, word in NEAR if f == frame]

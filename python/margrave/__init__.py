@@ -5,9 +5,11 @@ others over? A `Book` (who holds what), a `Market` (what it is worth) and `Rules
 be held) make a `Sweep`: one row per account.
 """
 
+from margrave import scenarios
 from margrave.book import Book, sweep
 from margrave.ccxt import tiers_from_ccxt
 from margrave.comparison import Comparison
+from margrave.curve import liquidation_curve
 from margrave.engine import release_memory
 from margrave.engine import version as _version
 from margrave.errors import (
@@ -22,6 +24,7 @@ from margrave.errors import (
 from margrave.generate import Exchange, generate
 from margrave.market import Market
 from margrave.rules import Rules
+from margrave.stress import Stress
 from margrave.sweep import Sweep
 
 __all__ = [
@@ -35,11 +38,14 @@ __all__ = [
     "Rules",
     "RulesError",
     "SchemaError",
+    "Stress",
     "Sweep",
     "UnknownAsset",
     "UnknownInstrument",
     "generate",
+    "liquidation_curve",
     "release_memory",
+    "scenarios",
     "sweep",
     "tiers_from_ccxt",
 ]

@@ -19,6 +19,7 @@ __all__ = [
     "digest",
     "read_stream",
     "release_memory",
+    "run_stress",
     "run_sweep",
     "synthetic",
 ]
@@ -40,7 +41,8 @@ class Book:
     def faults(self) -> Table: ...
 
 @final
-class Market: ...
+class Market:
+    def shocked(self, factors: dict[str, float]) -> Market: ...
 
 @final
 class Rules: ...
@@ -70,6 +72,7 @@ def build_market(
 def build_rules(
     tiers: _ArrowStream,
     weights: _ArrowStream,
+    valuation_asset: str,
     words: dict[str, str],
     profit_weight: float,
     level: float,
@@ -78,6 +81,14 @@ def build_rules(
 def digest(frames: list[tuple[str, _ArrowStream]]) -> str: ...
 def read_stream(source: _ArrowStream) -> Table | None: ...
 def release_memory() -> int: ...
+def run_stress(
+    book: Book,
+    market: Market,
+    rules: Rules,
+    scenarios: list[tuple[str, dict[str, float]]],
+    quarantine: bool,
+    threads: int | None,
+) -> tuple[Sweep, Table, Table]: ...
 def run_sweep(
     book: Book, market: Market, rules: Rules, quarantine: bool, threads: int | None
 ) -> Sweep: ...

@@ -16,8 +16,10 @@ from margrave.files import is_path
 from margrave.frames import Frame, check, pick, read, require_unique, shown
 from margrave.ids import common_kind, id_column, in_type, meet, type_of_all
 from margrave.market import Market
+from margrave.moves import check_scenarios
 from margrave.rules import Rules
 from margrave.schema import FRAMES, MARGIN_COLUMNS
+from margrave.stress import Asked, Stress
 from margrave.sweep import Sweep
 
 __all__ = ["Book", "sweep"]
@@ -152,16 +154,96 @@ class Book:
             >>> book.sweep(mg.Market(instruments, assets), rules).accounts["equity"].to_list()
             [-5.0]
         """
-        if not isinstance(market, Market):
-            raise MargraveError(f"market: {type(market).__name__} is no Market")
-        if not isinstance(rules, Rules):
-            raise MargraveError(f"rules: {type(rules).__name__} is no Rules")
-        threads = _checked(threads)
-        self._require_same_ids(market)
+        threads = self._checked_inputs(market, rules, threads)
         started = time.perf_counter()
         swept = engine.sweep(
             self._core, market._core, rules._core, quarantine=self._quarantine, threads=threads
         )
+        return self._swept(swept, market, rules, threads, started)
+
+    def stress(
+        self, market: Market, rules: Rules, scenarios: object, *, threads: int | None = None
+    ) -> Stress:
+        """Return every account of this book in many scenarios.
+
+        Args:
+            market: As in `sweep`; each scenario moves its marks and asset prices.
+            rules: As in `sweep`.
+            scenarios: A frame `scenario_id`, `factor` (an `instrument_id`, an `asset_id`, a
+                `base_asset`, or `*`), `price_shock` (relative, -0.2 is a fall by 20 %). The most
+                specific factor wins; `*` moves all but the valuation asset and stable ones.
+            threads: As in `sweep`.
+
+        Returns:
+            A `Stress`: `scenarios` (a row for each), `accounts` (the worst of each), `matrix()`
+            (all pairs, lazily), `cover()`. Each figure has the bits of the sweep of
+            `market.shocked(...)`.
+
+        Raises:
+            SchemaError: A column of `scenarios` is missing or mistyped, or a scenario has a
+                factor twice.
+            DataError: A value of it is null, not finite or out of range, a factor names nothing
+                in the market, or an option whose base moves is held and not named.
+            MargraveError: As `sweep` does.
+
+        Example:
+            Long 2 at 100 with 30 in cash. 10 % down: 30 - 20 = 10, of which 18 is required. At
+            20 % down 30 - 40 leaves a debt of 10.
+
+            >>> import margrave as mg
+            >>> import polars as pl
+            >>> held = {"account_id": 1, "instrument_id": "X", "quantity": 2, "entry_price": 100}
+            >>> terms = {"instrument_id": "X", "kind": "linear", "settle_asset": "USD"}
+            >>> cash = {"account_id": 1, "asset_id": "USD", "amount": 30}
+            >>> flat = {"tier_table": "X", "floor": 0, "maintenance_rate": 0.1, "initial_rate": 0.2}
+            >>> full = {"weight_table": "USD", "maintenance_weight": 1}
+            >>> instruments = pl.DataFrame([terms | {"mark_price": 100}])
+            >>> market = mg.Market(instruments, pl.DataFrame([{"asset_id": "USD", "price": 1}]))
+            >>> book = mg.Book(pl.DataFrame([held]), pl.DataFrame([cash]), instruments)
+            >>> rules = mg.Rules.load({"tiers": [flat], "weights": [full]})
+            >>> falls = {"scenario_id": ["mild", "hard"], "factor": "*", "price_shock": [-0.1, -0.2]}
+            >>> stress = book.stress(market, rules, pl.DataFrame(falls))
+            >>> stress.scenarios["total_bad_debt"].to_list()
+            [0.0, 10.0]
+            >>> stress.accounts["worst_scenario"].to_list()
+            ['hard']
+        """
+        threads = self._checked_inputs(market, rules, threads)
+        checked = check_scenarios(scenarios, market.factors)
+        started = time.perf_counter()
+        swept, outcomes, worst = engine.stress(
+            self._core,
+            market._core,
+            rules._core,
+            checked.named(),
+            quarantine=self._quarantine,
+            threads=threads,
+        )
+        base = self._swept(swept, market, rules, threads, started)
+        asked = Asked(self._core, self, market, rules, checked, threads)
+        return Stress(asked, base, outcomes, worst)
+
+    def _checked_inputs(self, market: Market, rules: Rules, threads: int | None) -> int | None:
+        if not isinstance(market, Market):
+            raise MargraveError(f"market: {type(market).__name__} is no Market")
+        if not isinstance(rules, Rules):
+            raise MargraveError(f"rules: {type(rules).__name__} is no Rules")
+        self._require_same_ids(market)
+        return _checked(threads)
+
+    def _swept(
+        self,
+        swept: engine.CoreSweep,
+        market: Market,
+        rules: Rules,
+        threads: int | None,
+        started: float,
+    ) -> Sweep:
+        """Return a sweep of the core as users see it.
+
+        Raises:
+            MargraveError: Rows cannot be priced, and this book sets none aside.
+        """
         found = rejects(engine.faults(swept), self._raw, market.settle_assets)
         if not self._quarantine:
             raise_faults(found, may_quarantine=True)
@@ -170,13 +252,13 @@ class Book:
             "ruleset_hash": rules.hash,
             "seconds": self._seconds + time.perf_counter() - started,
         }
-        inputs = [*self._frames.items(), *market.frames.items()]
+        inputs = _in_order([*self._frames.items(), *market.frames.items()])
         return Sweep(
             swept,
             self,
             rejects=merged(self._rejects, found),
             about=about,
-            inputs=_in_order(inputs),
+            inputs=[*inputs, *market.shocks_as_frames()],
             inexact=self._inexact | market.inexact,
             threads=threads,
         )

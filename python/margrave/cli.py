@@ -6,23 +6,24 @@ and a code. Text for people goes to standard error, answers to standard output.
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from margrave import exits, night, rules_cli
-from margrave.exits import DONE, REJECTS, USAGE
+from margrave import delivery, exits, night, rules_cli, scenario_cli
+from margrave.exits import DONE, USAGE
 from margrave.options import (
     Debug,
     Json,
     MaxRejects,
     Night,
+    OnError,
     Out,
     Overwrite,
     Quiet,
@@ -36,14 +37,12 @@ from margrave.options import (
 from margrave.terminal import Session
 
 if TYPE_CHECKING:
-    import polars as pl
-
     import margrave as mg
-    from margrave.publish import Publication
 
 __all__ = ["main", "run"]
 
-_TABLES = ("accounts", "buckets", "positions", "totals", "rejects")
+#: The crash that `demo` shows.
+_EVENT = "2020-03-12"
 
 _ENVIRONMENT = """\b
 Environment:
@@ -53,7 +52,8 @@ Environment:
 
 app = typer.Typer(
     name="margrave",
-    help="Which accounts no longer cover what they must hold, by how much, and what they hold.",
+    help="Which accounts no longer cover what they must hold, by how much, and what would "
+    "push the others over.",
     epilog=f"{exits.MEANINGS}\n\n{_ENVIRONMENT}",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -128,12 +128,14 @@ def demo(
         typer.Option("--out", metavar="DIR", help="Keep the tables here; written whole or not."),
     ] = None,
     overwrite: Overwrite = False,
+    as_json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> int:
-    """Generate an exchange, sweep it, print what was found.
+    """Generate an exchange, sweep it and stress it, print what was found.
 
-    Shows what a risk officer asks first: accounts by status, what is at risk, the worst.
+    Shows what a risk officer asks first: accounts by status, what is at risk, the worst, and
+    what a fall of all prices would do. Kept in --out is what sweep writes.
     """
     session = session_of(context, quiet, debug)
     import margrave as mg
@@ -143,22 +145,36 @@ def demo(
     with session.step("generate", f"generating {accounts:,} accounts"):
         exchange = mg.generate(accounts, seed)
     with session.step("sweep", f"sweeping {accounts:,} accounts"):
-        result = mg.sweep(
-            exchange.positions,
-            exchange.balances,
-            exchange.instruments,
-            exchange.assets,
-            exchange.rules,
-        )
-    code = _hand_over(session, result, exchange.rules, publication, worst=10, held=3)
+        book = mg.Book(exchange.positions, exchange.balances, exchange.instruments)
+        market = mg.Market(exchange.instruments, exchange.assets)
+        swept = book.sweep(market, exchange.rules)
+    result = delivery.of_sweep(session, swept, exchange.rules, worst=10, held=3)
+    if not quiet:
+        falls = _falls(session, book, market, exchange.rules)
+        result = replace(result, text=f"{result.text}\n{falls}\n")
+    code = delivery.hand_over(session, result, publication, as_json=as_json)
     if publication is None:
         session.say("Nothing was written; --out DIR keeps the tables.")
     session.say(
         "\nNext, see what a night of your own looks like, then sweep it:\n"
         "  margrave generate --accounts 1000 --out night\n"
-        "  margrave sweep night --out tables"
+        "  margrave sweep night --out tables\n"
+        f"  margrave stress night --scenarios {_EVENT} --out stress"
     )
     return code
+
+
+def _falls(session: Session, book: mg.Book, market: mg.Market, rules: mg.Rules) -> str:
+    """Return what a few falls of all prices, and a known crash, would do to an exchange."""
+    import polars as pl
+
+    import margrave as mg
+    from margrave import report
+
+    falls = [mg.scenarios.uniform([-0.1, -0.2, -0.3]), mg.scenarios.library(_EVENT, market)]
+    with delivery.computing(session, "stress", "stressing them"):
+        stress = book.stress(market, rules, pl.concat(falls))
+    return report.scenarios(stress.scenarios, unit=rules.valuation_asset)
 
 
 @app.command(epilog=exits.MEANINGS)
@@ -170,6 +186,9 @@ def generate(
     out: Out,
     seed: Seed = 7,
     overwrite: Overwrite = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was written as one JSON object.")
+    ] = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> int:
@@ -189,12 +208,17 @@ def generate(
     files[night.RULES_FILE] = exchange.rules.to_toml(
         tiers="tiers.parquet", weights="weights.parquet"
     )
-    _publish(session, publication, files)
+    delivery.publish(session, publication, files)
     session.say(
         f"{out}: {accounts:,} accounts, {exchange.positions.height:,} positions, "
         f"{exchange.balances.height:,} balances\n"
         f"next: margrave sweep {shlex.quote(str(out))} --out tables"
     )
+    if as_json:
+        facts = {"margrave_version": mg.__version__, "seed": seed, "accounts": accounts}
+        rows = {name: getattr(exchange, name).height for name in night.REQUIRED}
+        ruleset = {"ruleset_id": exchange.rules.id, "ruleset_hash": exchange.rules.hash}
+        session.answer(delivery.printed({**facts, **rows, **ruleset, "exit_code": DONE}))
     return DONE
 
 
@@ -208,10 +232,7 @@ def sweep(
     weights: Weights = None,
     overwrite: Overwrite = False,
     max_rejects: MaxRejects = 0,
-    on_error: Annotated[
-        Literal["quarantine", "raise"],
-        typer.Option(help="Set bad rows aside with their accounts, or refuse the night."),
-    ] = "quarantine",
+    on_error: OnError = "quarantine",
     threads: Threads = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -232,7 +253,7 @@ def sweep(
     publication = session.enter(Publication(out, overwrite=overwrite, inputs=inputs))
     with session.step("sweep", f"sweeping {folder}"), night.reading():
         ruleset = night.ruleset(folder, rules, tiers=tiers, weights=weights)
-        result = mg.sweep(
+        swept = mg.sweep(
             files["positions"],
             files["balances"],
             files["instruments"],
@@ -242,9 +263,12 @@ def sweep(
             on_error=on_error,
             threads=threads,
         )
-    return _hand_over(
-        session, result, ruleset, publication, limit=max_rejects, as_json=as_json, worst=3, held=1
-    )
+    result = delivery.of_sweep(session, swept, ruleset, worst=3, held=1)
+    return delivery.hand_over(session, result, publication, limit=max_rejects, as_json=as_json)
+
+
+app.command(epilog=exits.MEANINGS)(scenario_cli.stress)
+app.command(epilog=exits.MEANINGS)(scenario_cli.breach)
 
 
 @app.command(epilog=exits.MEANINGS)
@@ -276,15 +300,12 @@ def check(
     if result is None or ruleset is None:
         return _refuse(session, found.refusals)
     broken = checks.faults(result.rejects)
-    totals = result.totals.row(0, named=True)
-    gates = exits.failed_gates(result.rejects.height, totals["indeterminate_accounts"], max_rejects)
-    code = REJECTS if gates else DONE
+    verdict, code = delivery.judge(result, max_rejects)
     session.say(checks.text(result, ruleset, broken))
-    for gate in gates:
+    for gate in verdict["gates"]:
         session.complain(exits.gate_text(gate))
     if as_json:
-        facts = {"faults": broken, "totals": totals, "gates": gates, "exit_code": code}
-        session.answer(json.dumps({**result.manifest, **facts}, indent=2, allow_nan=False))
+        session.answer(delivery.printed({**result.manifest, "faults": broken, **verdict}))
     return code
 
 
@@ -298,72 +319,3 @@ def _refuse(session: Session, refusals: Sequence[Exception]) -> int:
         session.complain(message)
         codes.append(code)
     return codes[0]
-
-
-def _hand_over(
-    session: Session,
-    result: mg.Sweep,
-    ruleset: mg.Rules,
-    publication: Publication | None,
-    *,
-    limit: int = 0,
-    as_json: bool = False,
-    worst: int,
-    held: int,
-) -> int:
-    """Publish the tables of a sweep, say what it found, and return its exit code."""
-    with session.step("tables", "making the tables"):
-        tables = {name: getattr(result, name) for name in _TABLES}
-    totals = tables["totals"].row(0, named=True)
-    gates = exits.failed_gates(tables["rejects"].height, totals["indeterminate_accounts"], limit)
-    code = REJECTS if gates else DONE
-    found = "" if session.quiet else _found(tables, result.accounting, ruleset, worst, held)
-    facts = ""
-    if publication is not None or as_json:
-        with session.step("digest", "digesting input and result"):
-            manifest = {**result.manifest, "totals": totals, "gates": gates, "exit_code": code}
-            facts = json.dumps(manifest, indent=2, allow_nan=False)
-    if publication is not None:
-        files = {f"{name}.parquet": frame for name, frame in tables.items()}
-        _publish(session, publication, {**files, "manifest.json": f"{facts}\n"})
-    session.say(found)
-    if publication is not None:
-        session.say(f"Written to {publication.name}: {', '.join(tables)}, manifest.json")
-    session.say("Seconds: " + ", ".join(f"{n} {s:.2f}" for n, s in session.seconds.items()))
-    for gate in gates:
-        session.complain(exits.gate_text(gate))
-    if as_json:
-        session.answer(facts)
-    return code
-
-
-def _publish(
-    session: Session, publication: Publication, files: Mapping[str, pl.DataFrame | str]
-) -> None:
-    """Write all of `files`, or none: from the commit on, no signal is heard."""
-    with session.step("write", f"writing {publication.name}"):
-        for name, content in files.items():
-            publication.write(name, content)
-        session.hold()
-        publication.commit()
-
-
-def _found(
-    tables: Mapping[str, pl.DataFrame],
-    accounting: Mapping[str, Any],
-    ruleset: mg.Rules,
-    worst: int,
-    held: int,
-) -> str:
-    from margrave import report
-
-    accounts, positions = tables["accounts"], tables["positions"]
-    unit = ruleset.valuation_asset
-    parts = [
-        f"Ruleset {ruleset.id} ({ruleset.hash[:12]}): {accounts.height:,} accounts, "
-        f"{positions.height:,} positions",
-        report.summary(accounts, tables["totals"], tables["rejects"], unit=unit),
-        report.accounting(accounting),
-        report.worst(accounts, positions, unit=unit, count=worst, held=held),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"

@@ -33,6 +33,8 @@ __all__ = [
     "positions",
     "read_stream",
     "release_memory",
+    "shocked",
+    "stress",
     "sweep",
     "synthetic",
     "totals",
@@ -48,7 +50,7 @@ RANGES = {
     f"{frame}.{column.name}": column.allowed
     for frame, columns in FRAMES.items()
     for column in columns
-    if column.kind == "number"
+    if column.kind == "number" and frame != "scenarios"
 }
 
 
@@ -119,6 +121,7 @@ def build_market(
 def build_rules(
     tiers: pl.DataFrame,
     weights: pl.DataFrame,
+    valuation_asset: str,
     words: Mapping[str, str],
     profit_weight: float,
     level: float,
@@ -129,7 +132,14 @@ def build_rules(
     Raises:
         RulesError: With all mistakes of the tables.
     """
-    return _core.build_rules(tiers, weights, dict(words), profit_weight, level, list(ladder))
+    return _core.build_rules(
+        tiers, weights, valuation_asset, dict(words), profit_weight, level, list(ladder)
+    )
+
+
+def shocked(market: CoreMarket, factors: Mapping[str, float]) -> CoreMarket:
+    """Return the market moved by checked factors, after whatever moved it before."""
+    return market.shocked(dict(factors))
 
 
 def sweep(
@@ -137,6 +147,28 @@ def sweep(
 ) -> CoreSweep:
     """Return the margin of every account; its faults are the caller's to look at."""
     return _core.run_sweep(book, market, rules, quarantine, threads)
+
+
+def stress(
+    book: CoreBook,
+    market: CoreMarket,
+    rules: CoreRules,
+    scenarios: Sequence[tuple[str, Mapping[str, float]]],
+    *,
+    quarantine: bool,
+    threads: int | None,
+) -> tuple[CoreSweep, pl.DataFrame, pl.DataFrame]:
+    """Return the sweep of the market as given, a row per scenario, and a row per account.
+
+    The faults of the sweep are the caller's to look at. `scenarios` are names with checked
+    factors; `worst_scenario` is the number of one of them.
+
+    Raises:
+        DataError: A scenario leaves no price, or an option that it must name.
+    """
+    named = [(name, dict(factors)) for name, factors in scenarios]
+    swept, outcomes, worst = _core.run_stress(book, market, rules, named, quarantine, threads)
+    return swept, pl.DataFrame(outcomes), pl.DataFrame(worst)
 
 
 def account_ids(book: CoreBook) -> pl.Series | None:

@@ -56,7 +56,7 @@ def read_files(name: str, paths: Sequence[str | Path]) -> pl.DataFrame:
     parts = [_read_file(name, Path(path)) for path in paths]
     whole = parts[0] if len(parts) == 1 else _join(name, parts, paths)
     if name == "accounts" and is_csv(paths):
-        ids = {column.name for column in FRAMES[name]}
+        ids = {column.name for column in FRAMES.get(name, ())}
         return pl.DataFrame([c if c.name in ids else _carried(c) for c in whole])
     return whole
 
@@ -82,7 +82,7 @@ def _read_csv(name: str, path: Path) -> pl.DataFrame:
         raise ValueError(f"the column {twice[0][:80]!r} is there more than once")
     if name == "accounts":
         return pl.read_csv(path, infer_schema=False, glob=False)
-    texts = {c.name: pl.String for c in FRAMES[name] if c.name in header}
+    texts = {c.name: pl.String for c in FRAMES.get(name, ()) if c.name in header}
     return pl.read_csv(path, schema_overrides=texts, infer_schema_length=None, glob=False)
 
 
@@ -117,7 +117,7 @@ def _join_column(
 ) -> pl.Series:
     filled = [(p, path) for p, path in zip(parts, paths, strict=True) if p.null_count() < len(p)]
     kinds = {_kind(part.dtype): path for part, path in reversed(filled)}
-    declared = {c.name: c.kind for c in FRAMES[name]}.get(column)
+    declared = {c.name: c.kind for c in FRAMES.get(name, ())}.get(column)
     if declared == "number":
         kinds = {"number" if k in ("integer", "float") else k: path for k, path in kinds.items()}
     if len(kinds) > 1:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+from functools import cached_property
+
 import polars as pl
 
 from margrave import engine, notebook
@@ -9,6 +13,7 @@ from margrave.errors import InternalError
 from margrave.faults import merged, null_rejects, raise_faults, rejects
 from margrave.frames import check, require_unique
 from margrave.ids import common_kind, id_column, in_type, meet
+from margrave.moves import factor_map
 
 __all__ = ["Market"]
 
@@ -51,6 +56,7 @@ class Market:
         if market is None:
             raise InternalError("the market was refused without a reason; please report this")
         self._core = market
+        self.shocks: list[dict[str, float]] = []
 
     def _build(self) -> tuple[engine.CoreMarket | None, pl.DataFrame]:
         columns = {column.name: column for column in self.frames["instruments"]}
@@ -61,6 +67,63 @@ class Market:
         columns["kind"] = kind.set(kind.is_null(), 0)
         complete = pl.DataFrame(list(columns.values()))
         return engine.build_market(complete, self.frames["assets"])
+
+    @cached_property
+    def factors(self) -> frozenset[str]:
+        """Names that a scenario can move: of instruments, assets and base assets, as text."""
+        terms, prices = self.frames["instruments"], self.frames["assets"]
+        named = [terms["instrument_id"], prices["asset_id"]]
+        named += [terms["base_asset"]] if "base_asset" in terms.columns else []
+        return frozenset(
+            name for column in named for name in in_type(column, pl.String()).drop_nulls()
+        )
+
+    def shocked(self, factors: Mapping[str, float]) -> Market:
+        """Return this market moved as a scenario with these factors would move it.
+
+        Args:
+            factors: Relative price moves by factor: an `instrument_id`, an `asset_id`, a
+                `base_asset`, or `*`. The most specific one wins. What `*` leaves alone besides
+                stable assets, the valuation asset, only a ruleset knows; so a market is moved
+                when it is swept.
+
+        Returns:
+            A new market: marks and prices times `1 + factor`. Shocked twice, the moves multiply.
+
+        Raises:
+            DataError: A factor that names nothing here; a move of -1 or below, beyond 1e18, or
+                that is no number. Messages name `scenarios.factor` and `scenarios.price_shock`.
+            SchemaError: `factors` is no mapping, or a move is of another type.
+
+        Example:
+            Long 2 at 100, marked at 100, with 30 in cash; the mark falls by 20 % to 80:
+            30 + 2 * (80 - 100) = -10.
+
+            >>> import margrave as mg
+            >>> import polars as pl
+            >>> held = {"account_id": 1, "instrument_id": "X", "quantity": 2, "entry_price": 100}
+            >>> terms = {"instrument_id": "X", "kind": "linear", "settle_asset": "USD"}
+            >>> cash = {"account_id": 1, "asset_id": "USD", "amount": 30}
+            >>> flat = {"tier_table": "X", "floor": 0, "maintenance_rate": 0.1, "initial_rate": 0.2}
+            >>> full = {"weight_table": "USD", "maintenance_weight": 1}
+            >>> instruments = pl.DataFrame([terms | {"mark_price": 100}])
+            >>> market = mg.Market(instruments, pl.DataFrame([{"asset_id": "USD", "price": 1}]))
+            >>> book = mg.Book(pl.DataFrame([held]), pl.DataFrame([cash]), instruments)
+            >>> rules = mg.Rules.load({"tiers": [flat], "weights": [full]})
+            >>> book.sweep(market.shocked({"X": -0.2}), rules).accounts["equity"].to_list()
+            [-10.0]
+        """
+        moves = factor_map(factors, self.factors, "scenarios.factor", "scenarios.price_shock")
+        moved = copy.copy(self)
+        moved._core = engine.shocked(self._core, moves)
+        moved.shocks = [*self.shocks, moves]
+        return moved
+
+    def shocks_as_frames(self) -> list[tuple[str, pl.DataFrame]]:
+        """Return what `shocked` has moved, a frame `factor`, `price_shock` for each time."""
+        columns = {"factor": pl.String, "price_shock": pl.Float64}
+        rows = (sorted(moves.items()) for moves in self.shocks)
+        return [("shocks", pl.DataFrame(of, schema=columns, orient="row")) for of in rows]
 
     @property
     def instruments(self) -> int:

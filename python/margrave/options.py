@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,6 +14,7 @@ __all__ = [
     "Json",
     "MaxRejects",
     "Night",
+    "OnError",
     "Out",
     "Overwrite",
     "Quiet",
@@ -55,6 +56,10 @@ MaxRejects = Annotated[
     typer.Option(
         "--max-rejects", metavar="N", min=0, help="Rejects, or indeterminate accounts, to accept."
     ),
+]
+OnError = Annotated[
+    Literal["quarantine", "raise"],
+    typer.Option("--on-error", help="Set bad rows aside with their accounts, or refuse the night."),
 ]
 Threads = Annotated[
     int | None,

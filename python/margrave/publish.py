@@ -32,7 +32,7 @@ __all__ = ["OutputRefusedError", "Publication", "UnpublishedError"]
 #: What Margrave writes: an old one goes when its folder is replaced, any other file stays.
 _TABLES = (
     *("positions", "balances", "instruments", "assets", "accounts", "tiers", "weights"),
-    *("buckets", "totals", "rejects"),
+    *("buckets", "totals", "rejects", "scenarios", "breach", "curve"),
 )
 _OURS = {"manifest.json", "rules.toml"} | {f"{name}.parquet" for name in _TABLES}
 

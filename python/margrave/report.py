@@ -1,4 +1,4 @@
-"""What a night says, in plain text: the key words are `summary`, `accounting` and `worst`.
+"""What a night says, in plain text: `summary`, `accounting`, `worst`; `scenarios`, `breach`.
 
 Knows the frames of a result and nothing else of Margrave. Ids are hostile strings: they
 are shown escaped and cut, and nothing here interprets them.
@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-__all__ = ["accounting", "printable", "summary", "worst"]
+__all__ = ["accounting", "breach", "printable", "rejected", "scenarios", "summary", "worst"]
 
 #: The statuses as a risk officer reads them: the worst first, what was not computed last.
 _STATUSES = ("bankrupt", "liquidation", "below_initial", "healthy", "flat", "indeterminate")
@@ -23,6 +23,16 @@ _Row = dict[str, Any]
 
 _ID_WIDTH = 36
 _REASONS_SHOWN = 5
+
+#: Shocks at which the liquidation curve is read, until nobody is left.
+_ROUND = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+#: What becomes of an account along a direction, by `breach_kind`.
+_KINDS = {
+    "breached": "past its trigger already",
+    "root": "reaches its trigger",
+    "none": "never reaches it",
+}
 
 
 def summary(
@@ -39,7 +49,7 @@ def summary(
     total = totals.row(0, named=True)
     parts = [_by_status(accounts, total, unit), _at_risk(total, unit)]
     if rejects.height:
-        parts.append(_rejected(rejects))
+        parts.append(rejected(rejects))
     return "\n\n".join(parts)
 
 
@@ -116,6 +126,84 @@ def worst(
     return "\n".join(shown)
 
 
+def rejected(rejects: pl.DataFrame) -> str:
+    """Return why values were set aside, the most frequent reasons first, as lines of plain text.
+
+    Args:
+        rejects: The `rejects` of a sweep, with a row at least.
+    """
+    groups = (
+        rejects.group_by("frame", "column", "reason", maintain_order=True)
+        .agg(pl.len().alias("rows"), pl.col("row").first(), pl.col("value").first())
+        .sort("rows", descending=True, maintain_order=True)
+    )
+    lines = [f"{_count(rejects.height, 'value')} rejected, the most frequent reasons first"]
+    for group in groups.head(_REASONS_SHOWN).iter_rows(named=True):
+        value = "" if group["value"] is None else f": {printable(group['value'])}"
+        first = f"{group['rows']:,}, first in row {group['row']:,}{value}"
+        reason = printable(group["reason"], 100)
+        lines.append(f"  {group['frame']}.{group['column']}: {reason} ({first})")
+    return "\n".join(lines)
+
+
+def scenarios(frame: pl.DataFrame, *, unit: str, count: int = 10) -> str:
+    """Return the `count` worst scenarios, as lines of plain text.
+
+    The largest bad debt comes first, then the largest margin deficit, then the largest
+    liquidatable notional; equals keep their order.
+
+    Args:
+        frame: The `scenarios` of a stress.
+        unit: What money is in, the ruleset's valuation asset.
+        count: How many scenarios to show at most.
+    """
+    if frame.is_empty():
+        return "There are no scenarios."
+    columns = ("liquidatable_notional", "total_bad_debt", "total_margin_deficit")
+    order = ("total_bad_debt", "total_margin_deficit", "liquidatable_notional")
+    chosen = frame.sort(*order, descending=True, maintain_order=True).head(count)
+    places = _places(value for column in columns for value in chosen[column])
+    counts = ("liquidatable_accounts", "newly_liquidatable_accounts", "bankrupt_accounts")
+    rows = [["scenario", "liquidatable", "newly", "bankrupt", "notional", "bad debt", "deficit"]]
+    rows += [
+        [
+            printable(scenario["scenario_id"]),
+            *(f"{scenario[column]:,}" for column in counts),
+            *(_money(scenario[column], places) for column in columns),
+        ]
+        for scenario in chosen.iter_rows(named=True)
+    ]
+    shown = f"The {_count(chosen.height, 'worst scenario')} of {frame.height:,}"
+    title = shown if chosen.height < frame.height else _count(frame.height, "scenario")
+    notes = "newly: not so at the marks as given; notional: of the liquidatable"
+    return "\n".join([f"{title}, in {unit} ({notes})", *_table(rows)])
+
+
+def breach(
+    found: pl.DataFrame, curve: pl.DataFrame, *, direction: str, unit: str, steps: int = 5
+) -> str:
+    """Return who reaches the trigger along a direction, and where, as lines of plain text.
+
+    Args:
+        found: The frame of `Book.breach`.
+        curve: Its liquidation curve.
+        direction: What to call the direction.
+        unit: What money is in, the ruleset's valuation asset.
+        steps: How many steps of the curve to show at most, from 0 outwards.
+    """
+    kinds = found["breach_kind"].cast(pl.String)
+    counts = {words: int((kinds == kind).sum()) for kind, words in _KINDS.items()}
+    if kinds.null_count():
+        counts["indeterminate"] = kinds.null_count()
+    rows = [[words, f"{n:,}", _share(n, found.height)] for words, n in counts.items()]
+    parts = ["\n".join([f"Accounts along the direction {printable(direction, 60)}", *_table(rows)])]
+    if curve.height:
+        parts.append(_first_steps(curve.head(steps), curve.height, unit))
+        if curve["breach_shock"][-1] != 0:  # else all of it stands at 0
+            parts.append(_at_round(curve, unit))
+    return "\n\n".join(parts)
+
+
 def printable(value: object, width: int = _ID_WIDTH) -> str:
     """Return `value` as text of at most `width` characters that is safe on a terminal.
 
@@ -174,21 +262,6 @@ def _at_risk(total: _Row, unit: str) -> str:
     return "\n".join([f"At risk, in {unit}", *_table(rows, notes=True)])
 
 
-def _rejected(rejects: pl.DataFrame) -> str:
-    groups = (
-        rejects.group_by("frame", "column", "reason", maintain_order=True)
-        .agg(pl.len().alias("rows"), pl.col("row").first(), pl.col("value").first())
-        .sort("rows", descending=True, maintain_order=True)
-    )
-    lines = [f"{_count(rejects.height, 'value')} rejected, the most frequent reasons first"]
-    for group in groups.head(_REASONS_SHOWN).iter_rows(named=True):
-        value = "" if group["value"] is None else f": {printable(group['value'])}"
-        first = f"{group['rows']:,}, first in row {group['row']:,}{value}"
-        reason = printable(group["reason"], 100)
-        lines.append(f"  {group['frame']}.{group['column']}: {reason} ({first})")
-    return "\n".join(lines)
-
-
 def _worst_accounts(accounts: pl.DataFrame, count: int) -> pl.DataFrame:
     found = accounts.clear()
     for status in _STATUSES[:4]:
@@ -242,6 +315,32 @@ def _liquidation(row: _Row) -> str:
     return f"liquidated at {_price(price)}, {_share(abs(price - mark), mark)} {way}"
 
 
+def _first_steps(first: pl.DataFrame, steps: int, unit: str) -> str:
+    places = _places(first["cumulated_notional"])
+    rows = [["shock", "accounts", "notional", "all accounts", "all notional"]]
+    rows += [
+        [_percent(s), f"{n:,}", _money(money, places), f"{all_n:,}", _money(all_money, places)]
+        for s, n, money, all_n, all_money in first.iter_rows()
+    ]
+    title = f"The first {first.height:,} of {_count(steps, 'step')} of the liquidation curve"
+    return "\n".join([f"{title}, in {unit}", *_table(rows)])
+
+
+def _at_round(curve: pl.DataFrame, unit: str) -> str:
+    sizes = curve["breach_shock"].abs()
+    sign = -1 if curve["breach_shock"][-1] < 0 else 1
+    places = _places(curve["cumulated_notional"].tail(1))
+    rows = [["shock", "accounts", "notional"]]
+    for level in _ROUND:
+        reached = int((sizes <= level).sum())  # from 0 outwards: those come first
+        accounts = int(curve["cumulated_accounts"][reached - 1]) if reached else 0
+        money = float(curve["cumulated_notional"][reached - 1]) if reached else 0.0
+        rows.append([_percent(sign * level), f"{accounts:,}", _money(money, places)])
+        if reached == curve.height:
+            break
+    return "\n".join([f"Reached up to a shock, in {unit}", *_table(rows)])
+
+
 def _table(rows: Sequence[Sequence[str]], *, left: int = 1, notes: bool = False) -> list[str]:
     """Return `rows` as lines of aligned cells: the first `left` ones and notes to the left."""
     if not rows:
@@ -285,6 +384,10 @@ def _price(value: float | None) -> str:
 
 def _share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.2f} %" if whole > 0 else "-"
+
+
+def _percent(shock: float) -> str:
+    return f"{100 * shock:+.4g} %" if shock else "0 %"
 
 
 def _words(status: str) -> str:

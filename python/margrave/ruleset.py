@@ -154,6 +154,7 @@ class RulesFile(Section):
         keys = {key: value for part in self.sections().values() for key, value in part.items()}
         words = {k: v for k, v in keys.items() if isinstance(v, str) and k != "valuation_asset"}
         numbers = {k: v for k, v in keys.items() if not isinstance(v, str)}
+        numbers["valuation_asset"] = str(keys["valuation_asset"])
         return {"words": words, **numbers, "ladder": self.rungs()}
 
 

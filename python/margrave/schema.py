@@ -17,18 +17,21 @@ __all__ = [
     "LIQUIDATION_PRICE_KIND",
     "MARGIN_COLUMNS",
     "MARGIN_MODE",
+    "MATRIX_COLUMNS",
     "MISNOMERS",
     "MONEY",
     "POSITION_COLUMNS",
     "RATIOS",
     "REJECT_COLUMNS",
+    "SCENARIO_COLUMNS",
     "STATUS",
+    "WORST_COLUMNS",
     "Column",
     "Range",
 ]
 
 Kind = Literal["id", "number", "word", "name", "flag", "time"]
-Range = Literal["any", "positive", "not_negative", "rate"]
+Range = Literal["any", "positive", "not_negative", "rate", "shock"]
 
 #: What a range admits, as messages say it.
 ALLOWED: dict[Range, str] = {
@@ -36,6 +39,7 @@ ALLOWED: dict[Range, str] = {
     "positive": "a number above 0 and at most 1e18",
     "not_negative": "a number from 0 to 1e18",
     "rate": "a fraction from 0 to 1",
+    "shock": "a relative move above -1 (-0.2 is a fall by 20 %) and at most 1e18",
 }
 
 MARGIN_MODE = ("cross", "isolated")
@@ -142,6 +146,12 @@ FRAMES: dict[str, tuple[Column, ...]] = {
         _number("borrow_maintenance_rate", "rate", "fraction of debt, first row counts", 0.0),
         _number("borrow_initial_rate", "rate", "fraction of debt, first row counts", 0.0),
     ),
+    "scenarios": (
+        _id("scenario_id", "the scenario; its rows move together"),
+        _name("factor", "instrument_id, asset_id, base_asset, or * for all", required=True),
+        _number("price_shock", "shock", "relative move, -0.2 is down by 20 %", required=True),
+        _number("vol_shock", "any", "options are not repriced yet: null or 0"),
+    ),
 }
 
 #: Names from other systems that are taken for a column of ours where that one is lacking.
@@ -204,6 +214,41 @@ POSITION_COLUMNS = (
     "liquidation_price",
     "liquidation_price_kind",
     "bankruptcy_price",
+)
+
+#: The columns of `stress.scenarios`, in order.
+SCENARIO_COLUMNS = (
+    "scenario_id",
+    "accounts",
+    "liquidatable_accounts",
+    "newly_liquidatable_accounts",
+    "bankrupt_accounts",
+    "liquidatable_notional",
+    "total_bad_debt",
+    "total_margin_deficit",
+)
+
+#: The columns of `stress.accounts`, in order.
+WORST_COLUMNS = (
+    "account_id",
+    "worst_scenario",
+    "margin_buffer",
+    "status",
+    "bad_debt",
+    "scenarios_liquidatable",
+)
+
+#: The columns of `stress.matrix()`, in order.
+MATRIX_COLUMNS = (
+    "scenario_id",
+    "account_id",
+    "status",
+    "is_liquidatable",
+    "equity",
+    "margin_balance",
+    "maintenance_margin",
+    "margin_buffer",
+    "bad_debt",
 )
 
 #: The columns of the `rejects` result, in order.

@@ -157,12 +157,21 @@ class Sweep:
             ("totals", self.totals),
             ("rejects", self.rejects),
         ]
+        return self.about([], results, counts)
+
+    def about(
+        self,
+        inputs: list[tuple[str, pl.DataFrame]],
+        results: list[tuple[str, pl.DataFrame]],
+        counts: dict[str, int],
+    ) -> dict[str, Any]:
+        """Return a manifest of these results: of the sweep's inputs, and of others besides."""
         about = {key: value for key, value in self._about.items() if key != "seconds"}
         return {
             "margrave_version": engine.version(),
             **about,
             **counts,
-            "input_digest": engine.digest(_plain(self._inputs)),
+            "input_digest": engine.digest(_plain([*self._inputs, *inputs])),
             "result_digest": engine.digest(_plain(results)),
             "seconds": self._about["seconds"],
             **self.accounting,

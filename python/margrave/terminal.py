@@ -17,13 +17,13 @@ import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn
 
 __all__ = ["Session"]
 
@@ -72,16 +72,20 @@ class Session:
         return self._closing.enter_context(context)
 
     @contextlib.contextmanager
-    def step(self, name: str, what: str) -> Iterator[None]:
-        """Time a step; on a terminal, show `what` is being done once it takes a second."""
+    def step(self, name: str, what: str) -> Iterator[Callable[[float], None]]:
+        """Time a step; on a terminal, show `what` is being done once it takes a second.
+
+        The value is a function that takes how much of the step is done, from 0 to 1: once it
+        was called, the line shows that and the time that is left.
+        """
         begin = time.perf_counter()
-        spinner = _Spinner(what) if self._shows_progress() else None
-        if spinner is not None:
-            self._closing.callback(spinner.stop)  # where the step fails: after `hold`
-            spinner.start()
-        yield
-        if spinner is not None:
-            spinner.stop()
+        line = _Line(what) if self._shows_progress() else None
+        if line is not None:
+            self._closing.callback(line.stop)  # where the step fails: after `hold`
+            line.start()
+        yield _unseen if line is None else line.advance
+        if line is not None:
+            line.stop()
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
 
     def hold(self) -> None:
@@ -138,17 +142,28 @@ class Session:
         return not unwanted and sys.stderr is not None and sys.stderr.isatty()
 
 
-class _Spinner:
-    """A line on the terminal that turns up when a step takes long, and goes with it."""
+class _Line:
+    """A line on the terminal that turns up when a step takes long, and goes with it.
+
+    It has a spinner and the time that has passed; a bar and the time that is left besides, as
+    soon as it is told how far the step is.
+    """
 
     def __init__(self, what: str) -> None:
         self._what = " ".join(_shown(what).split())
+        self._done: float | None = None
+        self._measured: tuple[ProgressColumn, ...] = ()
         self._bar: Progress | None = None
         self._timer = threading.Timer(_PATIENCE, self._show)
         self._timer.daemon = True
 
     def start(self) -> None:
         self._timer.start()
+
+    def advance(self, done: float) -> None:
+        """Take how much of the step is done, from 0 to 1; what is done stays done."""
+        self._done = max(done, self._done or 0.0)
+        self._measure()
 
     def stop(self) -> None:
         self._timer.cancel()
@@ -159,20 +174,35 @@ class _Spinner:
             self._bar = None
 
     def _show(self) -> None:
+        from rich import progress
         from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.table import Column
 
-        bar = Progress(
-            SpinnerColumn("line"),
-            TimeElapsedColumn(Column(min_width=7)),
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-            console=Console(stderr=True),
-            transient=True,
+        narrow = Column(min_width=7)
+        before = (progress.SpinnerColumn("line"), progress.TimeElapsedColumn(narrow))
+        after = progress.TextColumn(
+            "{task.description}", markup=False, table_column=Column(no_wrap=True)
         )
+        left = progress.TextColumn("left", markup=False)
+        known = (progress.BarColumn(20), progress.TaskProgressColumn())
+        remaining = progress.TimeRemainingColumn(table_column=narrow)
+        self._measured = (*before, *known, remaining, left, after)
+        bar = progress.Progress(*before, after, console=Console(stderr=True), transient=True)
         bar.add_task(self._what, total=None)
         bar.start()
         self._bar = bar
+        self._measure()
+
+    def _measure(self) -> None:
+        """Show how far the step is, once the line is there and has been told."""
+        bar, done = self._bar, self._done
+        if bar is not None and done is not None:
+            bar.columns = self._measured
+            bar.update(bar.task_ids[0], total=1.0, completed=done)
+
+
+def _unseen(done: float) -> None:
+    """Take how much of a step is done where nobody is shown it."""
 
 
 def _shown(text: str) -> str:

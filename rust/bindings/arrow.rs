@@ -145,6 +145,16 @@ impl Frame {
         self.column(name).map(|column| ids(name, column)).transpose()
     }
 
+    /// A column of flags; None where the frame lacks it, false where one is null.
+    pub(crate) fn flags(&self, name: &str) -> PyResult<Option<Vec<bool>>> {
+        let flags = |column: &ArrayRef| {
+            let known = column.as_boolean_opt();
+            let known = known.ok_or_else(|| mistyped(name, column.data_type()))?;
+            Ok(known.iter().map(|flag| flag.unwrap_or(false)).collect())
+        };
+        self.column(name).map(flags).transpose()
+    }
+
     /// A column of small codes; None where the frame lacks it.
     pub(crate) fn codes(&self, name: &str) -> PyResult<Option<Values<u8>>> {
         let column = self.column(name).map(|column| primitive::<UInt8Type>(name, column));

@@ -98,6 +98,7 @@ pub(crate) fn instruments(frame: &Frame, ranges: &Ranges) -> PyResult<Instrument
         settle_asset: frame.ids("settle_asset")?,
         mark_price: ranges.required("instruments", frame, "mark_price")?,
         contract_size: ranges.required("instruments", frame, "contract_size")?,
+        base_asset: frame.optional_ids("base_asset")?,
         tier_table: frame.optional_ids("tier_table")?,
         close_fee_rate: optional("close_fee_rate")?,
         quanto_multiplier: optional("quanto_multiplier")?,
@@ -116,11 +117,14 @@ pub(crate) fn assets(frame: &Frame, ranges: &Ranges) -> PyResult<Assets> {
         asset: frame.ids("asset_id")?,
         price: ranges.required("assets", frame, "price")?,
         weight_table: frame.optional_ids("weight_table")?,
+        is_stable: frame.flags("is_stable")?,
     })
 }
 
-/// The conventions of a ruleset: words by key, and rungs by name, the worst last.
+/// The conventions of a ruleset: the valuation asset, words by key, and rungs by name, the worst
+/// last.
 pub(crate) fn conventions(
+    valuation_asset: String,
     words: HashMap<String, String>,
     profit_weight: f64,
     level: f64,
@@ -128,7 +132,9 @@ pub(crate) fn conventions(
 ) -> margrave_core::error::Result<Conventions> {
     let rung = |(name, margin_level_below)| Rung { name, margin_level_below };
     let ladder = ladder.into_iter().map(rung).collect();
-    let mut conventions = Conventions { profit_weight, level, ladder, ..Conventions::default() };
+    let given =
+        Conventions { valuation_asset, profit_weight, level, ladder, ..Conventions::default() };
+    let mut conventions = given;
     for (key, word) in words {
         conventions.set(&key, &word)?;
     }

@@ -6,12 +6,13 @@ mod errors;
 mod inputs;
 mod outputs;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use margrave_core::labels::Labels;
 use margrave_core::results::MarginColumns;
-use margrave_core::{batch, book, control, digest, market, rules, sweep};
+use margrave_core::scenarios::Scenario;
+use margrave_core::{batch, book, control, digest, market, rules, stress, sweep};
 use pyo3::prelude::*;
 
 use crate::arrow::{Frame, Table};
@@ -64,6 +65,14 @@ impl Book {
 /// What it is worth.
 #[pyclass(frozen, module = "margrave._core")]
 struct Market(market::Market);
+
+#[pymethods]
+impl Market {
+    /// The market moved by these factors, after whatever moved it before.
+    fn shocked(&self, factors: BTreeMap<String, f64>) -> Self {
+        Self(self.0.shocked(factors))
+    }
+}
 
 /// What must be held.
 #[pyclass(frozen, module = "margrave._core")]
@@ -126,12 +135,14 @@ fn build_market(
 fn build_rules(
     tiers: Frame,
     weights: Frame,
+    valuation_asset: String,
     words: HashMap<String, String>,
     profit_weight: f64,
     level: f64,
     ladder: Vec<(String, f64)>,
 ) -> PyResult<Rules> {
-    let conventions = inputs::conventions(words, profit_weight, level, ladder).map_err(Refused)?;
+    let conventions = inputs::conventions(valuation_asset, words, profit_weight, level, ladder)
+        .map_err(Refused)?;
     let (tiers, weights) = (inputs::tiers(&tiers)?, inputs::weights(&weights)?);
     Ok(Rules(rules::Rules::try_new(conventions, &tiers, &weights).map_err(Refused)?))
 }
@@ -149,12 +160,52 @@ fn run_sweep(
     let (b, m, r) = (&book.get().book, &market.get().0, &rules.get().0);
     let threads = batch::threads(threads);
     let run = || sweep::Sweep::run(b, m, r, quarantine, threads);
-    let mut sweep = detached(py, run)?.map_err(Refused)?;
+    let sweep = detached(py, run)?.map_err(Refused)?;
+    shown(py, sweep, book, rules)
+}
+
+/// A sweep whose columns are Python's.
+fn shown(
+    py: Python<'_>,
+    mut sweep: sweep::Sweep,
+    book: Py<Book>,
+    rules: Py<Rules>,
+) -> PyResult<Sweep> {
+    let ladder = &rules.get().0.conventions.ladder;
     let accounts = std::mem::replace(&mut sweep.accounts, MarginColumns::new(0, false));
-    let ladder = &r.conventions.ladder;
     let accounts = Table::of_fields(outputs::margins(accounts, ladder).into_iter());
     let accounts = Py::new(py, accounts?)?;
     Ok(Sweep { sweep, book, rules, accounts, labels: OnceLock::new() })
+}
+
+/// Puts a book through scenarios, each a name and the moves of its factors. Returns the sweep of
+/// the market as given; a row per scenario; a row per account. Without `quarantine`, rows that
+/// cannot be priced end it: see `Sweep.faults`.
+#[pyfunction]
+fn run_stress(
+    py: Python<'_>,
+    book: Py<Book>,
+    market: Py<Market>,
+    rules: Py<Rules>,
+    scenarios: Vec<(String, BTreeMap<String, f64>)>,
+    quarantine: bool,
+    threads: Option<usize>,
+) -> PyResult<(Sweep, Table, Table)> {
+    let (b, m, r) = (&book.get().book, &market.get().0, &rules.get().0);
+    let threads = batch::threads(threads);
+    let named = scenarios.into_iter().map(|(name, factors)| Scenario { name, factors });
+    let scenarios: Vec<Scenario> = named.collect();
+    let run = || {
+        let base = sweep::Sweep::run(b, m, r, quarantine, threads)?;
+        let is_refused = !quarantine && !base.faults.is_empty();
+        let asked = if is_refused { &[] } else { &*scenarios };
+        let stress = stress::Stress::run(b, m, r, &base, asked, threads)?;
+        Ok((base, stress))
+    };
+    let (base, stress) = detached(py, run)?.map_err(Refused)?;
+    let outcomes = outputs::outcomes(&stress.outcomes)?;
+    let worst = outputs::worst(stress.worst)?;
+    Ok((shown(py, base, book, rules)?, outcomes, worst))
 }
 
 #[pymethods]
@@ -250,7 +301,7 @@ mod _core {
     #[pymodule_export]
     use super::{
         Book, Market, Rules, Sweep, Table, build_book, build_market, build_rules, digest_frames,
-        release_memory, run_sweep, synthetic,
+        release_memory, run_stress, run_sweep, synthetic,
     };
 
     #[pymodule_export]

@@ -21,6 +21,7 @@ use margrave_core::margin::{STATUS, Status};
 use margrave_core::memory;
 use margrave_core::positions::{PRICE_KIND, PositionColumns};
 use margrave_core::results::{Applies, MONEY, MarginColumns, RATIOS, applies};
+use margrave_core::stress::{Outcome, Worst};
 use margrave_core::synthetic::Exchange;
 use pyo3::prelude::*;
 
@@ -120,6 +121,40 @@ pub(crate) fn texts<'a>(names: &Names, codes: impl Iterator<Item = &'a u32>) -> 
     let valid = BooleanBuffer::collect_bool(codes.len(), |row| codes[row] != NONE);
     let nulls = Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0);
     Arc::new(viewed(column, &distinct, nulls))
+}
+
+/// One row per scenario, without its name.
+pub(crate) fn outcomes(outcomes: &[Outcome]) -> PyResult<Table> {
+    let count = |of: fn(&Outcome) -> u64| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(outcomes.iter().map(|row| of(row) as i64)))
+    };
+    let money = |of: fn(&Outcome) -> f64| -> ArrayRef {
+        Arc::new(Float64Array::from_iter_values(outcomes.iter().map(of)))
+    };
+    Table::new(vec![
+        ("liquidatable_accounts", count(|row| row.liquidatable_accounts)),
+        ("newly_liquidatable_accounts", count(|row| row.newly_liquidatable_accounts)),
+        ("bankrupt_accounts", count(|row| row.bankrupt_accounts)),
+        ("liquidatable_notional", money(|row| row.liquidatable_notional)),
+        ("total_bad_debt", money(|row| row.total_bad_debt)),
+        ("total_margin_deficit", money(|row| row.total_margin_deficit)),
+    ])
+}
+
+/// One row per account: the number of its worst scenario, how it stands in it, and in how many
+/// it is past the line.
+pub(crate) fn worst(worst: Worst) -> PyResult<Table> {
+    let scenario = codes(worst.scenario.to_vec());
+    let known = scenario.nulls().cloned();
+    let past = ScalarBuffer::from(adopted(worst.liquidatable));
+    let columns = [
+        named("worst_scenario", scenario),
+        named("margin_buffer", numbers(worst.margin_buffer, known.clone())),
+        words("status", adopted(worst.status), None, &STATUS),
+        named("bad_debt", numbers(worst.bad_debt, known.clone())),
+        named("scenarios_liquidatable", Arc::new(Int64Array::new(past, known))),
+    ];
+    Table::of_fields(columns.into_iter())
 }
 
 /// Bad rows: frame, column, row, reason.

@@ -172,6 +172,8 @@ pub struct Rung {
 /// The conventions of a ruleset, apart from its tables.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conventions {
+    /// The asset that money is counted in.
+    pub valuation_asset: String,
     /// What a cross bucket holds.
     pub pooling: Pooling,
     /// How rows make sizes.
@@ -207,6 +209,7 @@ pub struct Conventions {
 impl Default for Conventions {
     fn default() -> Self {
         Self {
+            valuation_asset: "USD".to_owned(),
             pooling: Pooling::All,
             netting: Netting::Net,
             tier_mode: TierMode::Marginal,
@@ -288,6 +291,16 @@ impl Conventions {
             above = below;
         }
         mistakes
+    }
+
+    /// Whether sizes are net, valued at the mark and tiered by notional, without fees and without
+    /// orders: what most rulesets say, and the short ways of the kernel are for.
+    pub fn are_plain(&self) -> bool {
+        self.close_fee == CloseFee::None
+            && self.price_basis == PriceBasis::Mark
+            && self.tier_basis == TierBasis::Notional
+            && self.netting == Netting::Net
+            && self.open_orders != OpenOrders::Both
     }
 
     /// Whether the trigger holds: decided by comparing money, never by a ratio.

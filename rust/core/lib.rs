@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+mod asked;
 pub mod bankruptcy;
 pub mod batch;
 pub mod bits;
@@ -24,6 +25,7 @@ pub mod holdings;
 mod intake;
 pub mod keys;
 pub mod labels;
+mod lanes;
 pub mod liquidation;
 pub mod margin;
 pub mod market;
@@ -39,10 +41,12 @@ mod records;
 pub mod results;
 mod rows;
 pub mod rules;
+pub mod scenarios;
 mod shared;
 mod shares;
 mod single;
 pub mod sizes;
+pub mod stress;
 pub mod sweep;
 pub mod synthetic;
 mod synthetic_book;

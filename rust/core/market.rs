@@ -3,8 +3,13 @@
 //! `Market::build` takes the `instruments` and `assets` frames. A market knows nothing of a
 //! book; `marks` brings the two together.
 
+use std::collections::BTreeMap;
+
 use crate::columns::{Fault, Numbers, Reason};
 use crate::keys::{Ids, NONE, Names};
+
+/// A number for each factor, by its name: an instrument, an asset, a base asset, or `*`.
+pub type Factors = BTreeMap<String, f64>;
 
 /// Kind of contract.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub struct Instruments {
     pub mark_price: Numbers,
     /// Units a contract.
     pub contract_size: Numbers,
+    /// Asset that the contract is on; of none where null or absent.
+    pub base_asset: Option<Ids>,
     /// Tier table; the instrument's own name where null or absent.
     pub tier_table: Option<Ids>,
     /// Fee to close, fraction of the value closed; 0 where null or absent.
@@ -65,6 +72,8 @@ pub struct Assets {
     pub price: Numbers,
     /// Weight table; the asset's own name where null or absent.
     pub weight_table: Option<Ids>,
+    /// Whether the factor `*` leaves it alone; false where absent.
+    pub is_stable: Option<Vec<bool>>,
 }
 
 /// Terms and mark of an instrument.
@@ -86,6 +95,8 @@ pub struct Terms {
     pub settle_asset: u32,
     /// Name of the settle asset.
     pub settle_name: String,
+    /// Name of the asset that it is on.
+    pub base_asset: Option<String>,
     /// Name of the tier table.
     pub tier_table: String,
 }
@@ -97,9 +108,12 @@ pub struct Price {
     pub price: f64,
     /// Name of the weight table.
     pub weight_table: String,
+    /// Whether the factor `*` leaves it alone.
+    pub is_stable: bool,
 }
 
 /// Contract terms, marks and asset prices. See the module.
+#[derive(Clone)]
 pub struct Market {
     /// Instruments by code.
     pub instruments: Names,
@@ -109,6 +123,8 @@ pub struct Market {
     pub assets: Names,
     /// Prices by asset code.
     pub prices: Vec<Price>,
+    /// Moves of all these, one after another; a ruleset tells what `*` is.
+    pub shocks: Vec<Factors>,
 }
 
 impl Market {
@@ -147,15 +163,25 @@ impl Market {
             },
             settle_asset: settle[row],
             settle_name: instruments.settle_asset.text(row).unwrap_or_default(),
+            base_asset: instruments.base_asset.as_ref().and_then(|ids| ids.text(row)),
             tier_table: name(&instruments.tier_table, row, own),
         });
         let terms = terms.collect();
         let prices = asset_names.texts().iter().enumerate().map(|(row, own)| Price {
             price: assets.price.values()[row],
             weight_table: name(&assets.weight_table, row, own),
+            is_stable: assets.is_stable.as_ref().is_some_and(|flags| flags[row]),
         });
         let prices = prices.collect();
-        Ok(Self { instruments: instrument_names, terms, assets: asset_names, prices })
+        let shocks = Vec::new();
+        Ok(Self { instruments: instrument_names, terms, assets: asset_names, prices, shocks })
+    }
+
+    /// The market moved by these shocks, after those that moved it before.
+    pub fn shocked(&self, factors: Factors) -> Self {
+        let mut shocked = self.clone();
+        shocked.shocks.push(factors);
+        shocked
     }
 
     /// The terms of the instrument with this name.

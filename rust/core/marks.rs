@@ -1,17 +1,16 @@
 //! Marks: what each instrument and asset of a book is worth under one market and one ruleset.
 //!
 //! `Marks::build` resolves every name once, so that the kernel reads plain numbers by code.
-//! What cannot be resolved is marked `NONE`; `lacking` finds the rows that need it.
+//! What cannot be resolved is marked `NONE`; `asked` finds the rows that need it.
 
 use hashbrown::HashMap;
 
 use crate::book::Book;
-use crate::columns::{Fault, Reason};
-use crate::conventions::ProfitAndLoss;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::keys::NONE;
 use crate::market::{Kind, Market, Terms};
 use crate::rules::Rules;
+use crate::scenarios::{Moves, Quotes};
 
 /// One instrument of the book, priced.
 #[derive(Clone, Copy, Debug)]
@@ -44,14 +43,14 @@ pub struct Mark {
 }
 
 impl Mark {
-    fn new(terms: &Terms, settle_price: f64) -> Self {
-        let (size, price) = (terms.contract_size, terms.mark_price);
+    fn new(terms: &Terms, price: f64, underlying_price: f64, settle_price: f64) -> Self {
+        let size = terms.contract_size;
         let multiplier = size * terms.quanto_multiplier;
         Self {
             value: match terms.kind {
                 Kind::Inverse => size / price,
                 Kind::Linear | Kind::Quanto => multiplier * price,
-                Kind::Call | Kind::Put => size * terms.underlying_price,
+                Kind::Call | Kind::Put => size * underlying_price,
             },
             contract_size: size,
             multiplier,
@@ -118,6 +117,7 @@ pub struct AssetMark {
 }
 
 /// Everything that a sweep looks up, by the book's codes. See the module.
+#[derive(Clone)]
 pub struct Marks {
     /// By instrument.
     pub instruments: Vec<Mark>,
@@ -127,11 +127,69 @@ pub struct Marks {
     settled_only: Vec<String>,
     /// By tier table that positions name: its code in the rules, or `NONE`.
     pub tables: Vec<u32>,
+    /// The market's code of each instrument, `NONE` where it is not listed.
+    pub(crate) listed: Vec<u32>,
+    /// The market's code of each asset, `NONE` where it is not listed.
+    listed_assets: Vec<u32>,
 }
 
 impl Marks {
     /// Prices the instruments and assets of `book`.
-    pub fn build(book: &Book, market: &Market, rules: &Rules) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// `Error::Data` where the market's shocks leave no price.
+    pub fn build(book: &Book, market: &Market, rules: &Rules) -> Result<Self> {
+        let marks = Self::unmoved(book, market, rules);
+        if market.shocks.is_empty() {
+            return Ok(marks);
+        }
+        let quotes = Quotes::of(market, &rules.conventions.valuation_asset)?;
+        Ok(marks.quoted(market, &quotes))
+    }
+
+    /// The same at these prices of the market.
+    pub fn quoted(&self, market: &Market, quotes: &Quotes) -> Self {
+        let mut moved = self.clone();
+        for (asset, code) in moved.assets.iter_mut().zip(&self.listed_assets) {
+            if *code != NONE {
+                asset.price = quotes.assets[*code as usize];
+            }
+        }
+        for (mark, code) in moved.instruments.iter_mut().zip(&self.listed) {
+            if *code == NONE {
+                continue;
+            }
+            let place = *code as usize;
+            let (price, terms) = (quotes.marks[place], &market.terms[place]);
+            mark.price = price;
+            if mark.is_priced {
+                let settle_price = quotes.assets[terms.settle_asset as usize];
+                *mark = Mark {
+                    tiers: mark.tiers,
+                    settle: mark.settle,
+                    settle_weights: mark.settle_weights,
+                    ..Mark::new(terms, price, quotes.underlyings[place], settle_price)
+                };
+            }
+        }
+        moved
+    }
+
+    /// What each price of the book moves by, given what those of the market do.
+    pub fn moves(&self, moves: &Moves) -> Moves {
+        let by_code = |codes: &[u32], numbers: &[f64]| {
+            let number = |code: &u32| if *code == NONE { 0.0 } else { numbers[*code as usize] };
+            codes.iter().map(number).collect()
+        };
+        Moves {
+            marks: by_code(&self.listed, &moves.marks),
+            underlyings: by_code(&self.listed, &moves.underlyings),
+            assets: by_code(&self.listed_assets, &moves.assets),
+        }
+    }
+
+    fn unmoved(book: &Book, market: &Market, rules: &Rules) -> Self {
         let weights = |name: &str| rules.weights.code(name).unwrap_or(NONE);
         let tiers = |name: &str| rules.tiers.code(name).unwrap_or(NONE);
         let asset = |name: &String| match market.price_of(market.assets.code(name).unwrap_or(NONE))
@@ -166,12 +224,17 @@ impl Marks {
                 tiers: tiers(&terms.tier_table),
                 settle: settle_at,
                 settle_weights,
-                ..Mark::new(terms, settle.price)
+                ..Mark::new(terms, terms.mark_price, terms.underlying_price, settle.price)
             }
         };
+        let instruments = book.instruments.texts().iter().map(instrument).collect();
+        let code = |name: &String| market.assets.code(name).unwrap_or(NONE);
+        let listed = |name: &String| market.instruments.code(name).unwrap_or(NONE);
         Self {
-            instruments: book.instruments.texts().iter().map(instrument).collect(),
+            instruments,
             tables: book.tables.texts().iter().map(|name| tiers(name)).collect(),
+            listed: book.instruments.texts().iter().map(listed).collect(),
+            listed_assets: book.assets.texts().iter().chain(&settled_only).map(code).collect(),
             assets,
             settled_only,
         }
@@ -190,106 +253,6 @@ impl Marks {
     pub fn tiers(&self, mark: &Mark, table: u32) -> u32 {
         if table == NONE { mark.tiers } else { self.tables[table as usize] }
     }
-
-    /// Rows whose instrument or asset the market lacks, in order of frame, row and column.
-    pub fn lacking(&self, book: &Book, market: &Market) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        if self.assets.iter().any(|asset| !asset.is_priced) {
-            for (row, asset) in book.balance_asset.iter().enumerate() {
-                if *asset != NONE && !self.assets[*asset as usize].is_priced {
-                    let (row, reason) = (row as u32, Reason::UnmarkedAsset);
-                    faults.push(Fault { frame: "balances", column: "asset_id", row, reason });
-                }
-            }
-        }
-        if self.instruments.iter().any(|instrument| !instrument.is_priced) {
-            for (row, code) in book.position_instrument.iter().enumerate() {
-                if *code != NONE && !self.instruments[*code as usize].is_priced {
-                    let listed = market.terms_of(book.instruments.text(*code)).is_some();
-                    let reason = if listed {
-                        Reason::UnmarkedSettleAsset
-                    } else {
-                        Reason::UnmarkedInstrument
-                    };
-                    let (row, frame) = (row as u32, "positions");
-                    faults.push(Fault { frame, column: "instrument_id", row, reason });
-                }
-            }
-        }
-        faults
-    }
-
-    /// Checks that the rules have every table that the rows of determinate accounts ask for.
-    ///
-    /// # Errors
-    ///
-    /// `Error::Rules` naming each table that is missing and what asks for it.
-    pub fn check_tables(
-        &self,
-        book: &Book,
-        market: &Market,
-        rules: &Rules,
-        indeterminate: &[bool],
-    ) -> Result<()> {
-        let joined = rules.conventions.profit_and_loss == ProfitAndLoss::SettleAsset;
-        let may_lack = self.instruments.iter().any(|i| i.tiers == NONE || i.settle_weights == NONE)
-            || self.assets.iter().any(|asset| asset.weights == NONE)
-            || self.tables.contains(&NONE);
-        if !may_lack {
-            return Ok(());
-        }
-        let mut missing = Missing::default();
-        for (row, account) in book.position_account.iter().enumerate() {
-            if *account != NONE && !indeterminate[*account as usize] {
-                self.note_position(book, market, row, joined, &mut missing);
-            }
-        }
-        for (row, account) in book.balance_account.iter().enumerate() {
-            if *account != NONE && !indeterminate[*account as usize] {
-                let code = book.balance_asset[row];
-                if self.assets[code as usize].weights == NONE {
-                    let name = book.assets.text(code);
-                    let price = market.price_of(market.assets.code(name).unwrap_or(NONE));
-                    let table = price.map_or(name, |price| &price.weight_table);
-                    missing.note("weights.weight_table", table, "asset", name);
-                }
-            }
-        }
-        missing.into_result()
-    }
-
-    fn note_position(
-        &self,
-        book: &Book,
-        market: &Market,
-        row: usize,
-        joined: bool,
-        missing: &mut Missing,
-    ) {
-        let code = book.position_instrument[row];
-        let mark = &self.instruments[code as usize];
-        let name = book.instruments.text(code);
-        let Some(terms) = market.terms_of(name) else {
-            return;
-        };
-        let own = book.positions.tier_table.as_ref().and_then(|ids| ids.text(row));
-        let tiers = match &own {
-            Some(table) => book.tables.code(table).map_or(NONE, |t| self.tables[t as usize]),
-            None => mark.tiers,
-        };
-        if tiers == NONE {
-            let table = own.as_deref().unwrap_or(&terms.tier_table);
-            missing.note("tiers.tier_table", table, "instrument", name);
-        }
-        let isolated = book.positions.isolated.as_ref().is_some_and(|mode| mode[row] == 1);
-        let margin = book.positions.isolated_margin.as_ref().and_then(|margin| margin.get(row));
-        let weighed = if isolated { margin.is_some_and(|m| m < 0.0) } else { joined };
-        if weighed && mark.settle_weights == NONE {
-            let settle = market.price_of(terms.settle_asset);
-            let table = settle.map_or("", |settle| &settle.weight_table);
-            missing.note("weights.weight_table", table, "asset", &terms.settle_name);
-        }
-    }
 }
 
 const UNPRICED: Mark = Mark {
@@ -306,29 +269,3 @@ const UNPRICED: Mark = Mark {
     settle: NONE,
     settle_weights: NONE,
 };
-
-/// Tables that are asked for and missing, each with who asks first.
-#[derive(Default)]
-struct Missing(std::collections::BTreeMap<(&'static str, String), (String, u64)>);
-
-impl Missing {
-    fn note(&mut self, path: &'static str, table: &str, kind: &str, name: &str) {
-        let asks = || (format!("{kind} {name:?}"), 0);
-        self.0.entry((path, table.to_owned())).or_insert_with(asks).1 += 1;
-    }
-
-    fn into_result(self) -> Result<()> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        let shown = self.0.iter().take(10).map(|((path, table), (asks, rows))| {
-            format!("{path}: no table {table:?}, which {asks} asks for ({rows} rows in all)")
-        });
-        let mut lines: Vec<String> = shown.collect();
-        if self.0.len() > 10 {
-            lines.push(format!("and {} more tables", self.0.len() - 10));
-        }
-        lines.push("hint: add the rows to the ruleset or give them by with_tables".to_owned());
-        Err(Error::Rules(lines.join("\n")))
-    }
-}

@@ -8,9 +8,7 @@
 use std::ops::Range;
 
 use crate::block::{Bucket, Special};
-use crate::conventions::{
-    CloseFee, Initial, Netting, OpenOrders, PriceBasis, ProfitAndLoss, TierBasis,
-};
+use crate::conventions::{Initial, OpenOrders, ProfitAndLoss};
 use crate::keys::NONE;
 use crate::market::Kind;
 use crate::marks::{AssetMark, Mark, Marks};
@@ -74,12 +72,8 @@ impl Plain {
     /// None where the ruleset asks for more than a line says.
     pub fn new(marks: &Marks, rules: &Rules) -> Option<Self> {
         let conventions = &rules.conventions;
-        let is_plain = conventions.close_fee == CloseFee::None
-            && conventions.price_basis == PriceBasis::Mark
-            && conventions.tier_basis == TierBasis::Notional
-            && conventions.netting == Netting::Net
-            && conventions.open_orders != OpenOrders::Both
-            && conventions.profit_and_loss == ProfitAndLoss::Beside;
+        let is_plain =
+            conventions.are_plain() && conventions.profit_and_loss == ProfitAndLoss::Beside;
         is_plain.then(|| Self {
             lines: marks.instruments.iter().map(|mark| Line::new(mark, rules)).collect(),
             coins: marks.assets.iter().map(|mark| Coin::new(mark, rules)).collect(),

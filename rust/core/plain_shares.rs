@@ -9,9 +9,7 @@ use std::ops::Range;
 
 use crate::bankruptcy::{BankruptcyValue, Net};
 use crate::block::Bucket;
-use crate::conventions::{
-    CloseFee, Conventions, Initial, Netting, OpenOrders, PriceBasis, TierBasis,
-};
+use crate::conventions::{Conventions, Initial, OpenOrders};
 use crate::curve::{Leg, straight_balance};
 use crate::keys::NONE;
 use crate::liquidation::{Liquidation, Prices, nearest};
@@ -86,12 +84,7 @@ impl<'a> PlainShares<'a> {
     /// None where the ruleset asks for more.
     pub(crate) fn new(marks: &Marks, rules: &'a Rules, steepest: &Steepest) -> Option<Self> {
         let conventions = &rules.conventions;
-        let is_plain = conventions.close_fee == CloseFee::None
-            && conventions.price_basis == PriceBasis::Mark
-            && conventions.tier_basis == TierBasis::Notional
-            && conventions.netting == Netting::Net
-            && conventions.open_orders != OpenOrders::Both
-            && conventions.profit_weight == 1.0;
+        let is_plain = conventions.are_plain() && conventions.profit_weight == 1.0;
         let terms = |(code, mark): (usize, &Mark)| Terms {
             mark: *mark,
             table: if mark.tiers == NONE { &[] } else { rules.tiers.table(mark.tiers) },

@@ -54,7 +54,7 @@ impl Sweep {
         threads: usize,
     ) -> Result<Self> {
         let threads = batch::enough(threads, book.accounts(), THREAD_ACCOUNTS);
-        let marks = Marks::build(book, market, rules);
+        let marks = Marks::build(book, market, rules)?;
         let mut faults = marks.lacking(book, market);
         let mut indeterminate = book.indeterminate.clone();
         mark_accounts(book, &faults, &mut indeterminate);
@@ -278,7 +278,7 @@ fn check_rows(book: &Book, indeterminate: &[bool], totals: &Rounded) -> Result<(
 }
 
 /// Neighbours grouped into at most `runs` runs of nearly equal length.
-fn group<T>(items: Vec<T>, runs: usize) -> Vec<Vec<T>> {
+pub(crate) fn group<T>(items: Vec<T>, runs: usize) -> Vec<Vec<T>> {
     let lengths: Vec<usize> = batch::ranges(items.len(), runs).iter().map(|r| r.len()).collect();
     let mut items = items.into_iter();
     lengths.into_iter().map(|length| items.by_ref().take(length).collect()).collect()

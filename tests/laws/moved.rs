@@ -65,7 +65,7 @@ impl<'a> Moved<'a> {
             let terms = market.terms.iter_mut().enumerate();
             let others = terms.filter(|(other, _)| *other != instrument as usize);
             others.for_each(|(_, terms)| terms.close_fee_rate = 0.0);
-            let marks = Marks::build(book, &market, rules);
+            let marks = Marks::build(book, &market, rules).expect("no shocks");
             let without = bucket_margin(&held, &marks, rules, &mut joined);
             other_fees = margin.maintenance_margin - without.maintenance_margin;
         }
@@ -88,7 +88,7 @@ impl<'a> Moved<'a> {
     pub(crate) fn at(&mut self, price: f64) -> Seen {
         let Swept { book, rules, sweep, .. } = self.swept;
         self.market.terms[self.instrument as usize].mark_price = price;
-        let marks = Marks::build(book, &self.market, rules);
+        let marks = Marks::build(book, &self.market, rules).expect("no shocks");
         let held = self.held();
         let margin = bucket_margin(&held, &marks, rules, &mut Joined::default());
         let maintenance_margin = margin.maintenance_margin + self.other_fees;

@@ -218,6 +218,7 @@ impl Night {
             settle_asset: ids(rows().map(|row| Some(&row.settle_asset))),
             mark_price: numbers("mark_price", Range::Positive, rows().map(|row| row.mark_price)),
             contract_size: numbers("contract_size", Range::Positive, size),
+            base_asset: None,
             tier_table: given_ids(rows().map(|row| row.tier_table.as_ref())),
             close_fee_rate: given("close_fee_rate", Range::Rate, |row| row.close_fee_rate),
             quanto_multiplier: given("quanto_multiplier", Range::Positive, |row| {
@@ -233,6 +234,7 @@ impl Night {
             asset: ids(rows().map(|row| Some(&row.asset_id))),
             price: numbers("price", Range::Positive, rows().map(|row| row.price)),
             weight_table: given_ids(rows().map(|row| row.weight_table.as_ref())),
+            is_stable: None,
         };
         Market::build(&instruments, &assets).unwrap_or_else(|faults| panic!("{faults:?}"))
     }

@@ -81,6 +81,7 @@ impl Inputs {
             settle_asset: codes(&rows.settle_asset, &assets.asset_id),
             mark_price: numbers("mark_price", Range::Positive, &rows.mark_price),
             contract_size: numbers("contract_size", Range::Positive, &rows.contract_size),
+            base_asset: None,
             tier_table: None,
             close_fee_rate: Some(numbers("close_fee_rate", Range::Rate, &fees)),
             quanto_multiplier: None,
@@ -91,6 +92,7 @@ impl Inputs {
             asset: texts(&assets.asset_id),
             price: numbers("price", Range::Positive, &assets.price),
             weight_table: None,
+            is_stable: None,
         };
         Market::build(&instruments, &assets).unwrap_or_else(|faults| panic!("{faults:?}"))
     }

@@ -170,6 +170,7 @@ impl Night {
             settle_asset: ids(rows.iter().map(|row| row.settle)),
             mark_price: column("mark_price", Range::Positive, |row| row.mark),
             contract_size: column("contract_size", Range::Positive, |row| row.size),
+            base_asset: None,
             tier_table: Some(ids(rows.iter().map(|row| row.table))),
             close_fee_rate: Some(column("close_fee_rate", Range::Rate, |row| row.fee)),
             quanto_multiplier: Some(column("quanto_multiplier", Range::Positive, |r| r.multiplier)),
@@ -184,6 +185,7 @@ impl Night {
                 self.assets.iter().map(|row| row.price).collect(),
             ),
             weight_table: Some(ids(self.assets.iter().map(|row| row.table))),
+            is_stable: None,
         };
         Market::build(&instruments, &assets).expect("sound values")
     }

@@ -1,0 +1,159 @@
+"""Handing over what was computed: tables published whole, people told, one object printed.
+
+Every command that sweeps ends in `hand_over`, which returns its exit code. A `Result` is
+what such a command has: the sweep of the market as given, tables, a manifest, and a text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from margrave.exits import DONE, REJECTS, failed_gates, gate_text
+from margrave.terminal import Session
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    import margrave as mg
+    from margrave.publish import Publication
+
+__all__ = ["Result", "computing", "hand_over", "heading", "judge", "of_sweep", "printed", "publish"]
+
+_TABLES = ("accounts", "buckets", "positions", "totals", "rejects")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command computed.
+
+    Attributes:
+        swept: The sweep of the market as given, whose rejects and indeterminate accounts
+            decide the exit code.
+        tables: What is written, by name.
+        manifest: Makes the manifest: digests are computed only where somebody asks for them.
+        text: What people are told; empty where the run is quiet.
+    """
+
+    swept: mg.Sweep
+    tables: Mapping[str, pl.DataFrame]
+    manifest: Callable[[], dict[str, Any]]
+    text: str
+
+
+def of_sweep(
+    session: Session, swept: mg.Sweep, ruleset: mg.Rules, *, worst: int, held: int
+) -> Result:
+    """Return the result of a sweep, whose text shows the `worst` accounts and what they hold.
+
+    Args:
+        session: The run it is part of.
+        swept: The sweep.
+        ruleset: What it was swept under.
+        worst: How many of the worst accounts are shown.
+        held: How many positions of each.
+    """
+    from margrave import report
+
+    with session.step("tables", "making the tables"):
+        tables = {name: getattr(swept, name) for name in _TABLES}
+    if session.quiet:
+        return Result(swept, tables, lambda: swept.manifest, "")
+    accounts, positions, unit = tables["accounts"], tables["positions"], ruleset.valuation_asset
+    parts = [
+        heading(ruleset, accounts=accounts.height, positions=positions.height),
+        report.summary(accounts, tables["totals"], tables["rejects"], unit=unit),
+        report.accounting(swept.accounting),
+        report.worst(accounts, positions, unit=unit, count=worst, held=held),
+    ]
+    return Result(swept, tables, lambda: swept.manifest, "\n\n".join(parts) + "\n")
+
+
+def heading(ruleset: mg.Rules, **counts: int) -> str:
+    """Return the line that says under which ruleset how much was computed."""
+    numbers = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    return f"Ruleset {ruleset.id} ({ruleset.hash[:12]}): {numbers}"
+
+
+def judge(swept: mg.Sweep, limit: int) -> tuple[dict[str, Any], int]:
+    """Return totals, failed gates and exit code of a sweep as the manifest has them, and the code.
+
+    Args:
+        swept: The sweep.
+        limit: How many rejects, or indeterminate accounts, are accepted (`--max-rejects`).
+    """
+    totals = swept.totals.row(0, named=True)
+    gates = failed_gates(swept.rejects.height, totals["indeterminate_accounts"], limit)
+    code = REJECTS if gates else DONE
+    return {"totals": totals, "gates": gates, "exit_code": code}, code
+
+
+def hand_over(
+    session: Session,
+    result: Result,
+    publication: Publication | None,
+    *,
+    limit: int = 0,
+    as_json: bool = False,
+) -> int:
+    """Publish the tables and the manifest, say what was found, and return the exit code.
+
+    Args:
+        session: The run it is part of.
+        result: What was computed.
+        publication: Where it goes; None writes nothing.
+        limit: As `judge` takes it.
+        as_json: Whether what the manifest says is printed too.
+    """
+    verdict, code = judge(result.swept, limit)
+    facts = ""
+    if publication is not None or as_json:
+        with session.step("digest", "digesting input and result"):
+            facts = printed({**result.manifest(), **verdict})
+    if publication is not None:
+        files = {f"{name}.parquet": frame for name, frame in result.tables.items()}
+        publish(session, publication, {**files, "manifest.json": f"{facts}\n"})
+    session.say(result.text)
+    if publication is not None:
+        session.say(f"Written to {publication.name}: {', '.join(result.tables)}, manifest.json")
+    session.say("Seconds: " + ", ".join(f"{n} {s:.2f}" for n, s in session.seconds.items()))
+    for gate in verdict["gates"]:
+        session.complain(gate_text(gate))
+    if as_json:
+        session.answer(facts)
+    return code
+
+
+def publish(
+    session: Session, publication: Publication, files: Mapping[str, pl.DataFrame | str]
+) -> None:
+    """Write all of `files`, or none: from the commit on, no signal is heard."""
+    with session.step("write", f"writing {publication.name}"):
+        for name, content in files.items():
+            publication.write(name, content)
+        session.hold()
+        publication.commit()
+
+
+def printed(facts: Mapping[str, Any]) -> str:
+    """Return one JSON object, as `--json` prints it and as manifest.json has it."""
+    return json.dumps(facts, indent=2, allow_nan=False)
+
+
+@contextlib.contextmanager
+def computing(session: Session, name: str, what: str) -> Iterator[None]:
+    """Time a step of one call of the core, which says on a terminal how long it will take."""
+    with session.step(name, what) as show, _told(show):
+        yield
+
+
+def _told(show: Callable[[float], None]) -> AbstractContextManager[object]:
+    """Return a context in which calls of the core tell `show` how far they are."""
+    from margrave import engine
+
+    progress = getattr(engine, "progress", None)
+    return contextlib.nullcontext() if progress is None else progress(show)

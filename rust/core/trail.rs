@@ -1,0 +1,475 @@
+//! The trail of a bucket: its buffer along a path, from bend to bend.
+//!
+//! `Trail::load` takes a bucket up where the path begins. `Trail::walk` then shows every
+//! stretch between two bends, on which the buffer is one form, and every place of a bend, whose
+//! tier edge says which of the two tiers has it. Bends come out of a heap; passing one takes off
+//! what it was and adds what it is, and the sums keep what rounding takes off, so that a bucket
+//! of many thousand rows is as exact as one of three.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::bends::{Contract, Due, Ground, Pair, Pool, Size, Stock, Turn};
+use crate::conventions::{TierEdge, TierMode};
+use crate::form::{Form, Look};
+use crate::marks::Marks;
+use crate::outlook::add_ray;
+use crate::piece::Ray;
+use crate::rules::Rules;
+
+/// What bends, by its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Bend {
+    /// A size changes its tier.
+    Size(u32),
+    /// Profit turns into loss or back.
+    Turn(u32),
+    /// A balance changes its stretch.
+    Stock(u32),
+    /// A joined balance changes its stretch.
+    Pool(u32),
+    /// A fee begins or ceases.
+    Due(u32),
+    /// The other side becomes the larger.
+    Pair(u32),
+}
+
+/// A bend to come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Event {
+    at: f64,
+    bend: Bend,
+    /// Of the search that found it.
+    search: u32,
+}
+
+impl Eq for Event {}
+
+impl Ord for Event {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let order = self.at.total_cmp(&other.at);
+        order.then(self.bend.cmp(&other.bend)).then(self.search.cmp(&other.search))
+    }
+}
+
+impl PartialOrd for Event {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What a walk shows.
+pub(crate) enum Part<'a> {
+    /// Between two bends.
+    Stretch {
+        /// From here.
+        near: f64,
+        /// To here.
+        far: f64,
+        /// `margin_balance - level * maintenance_margin`.
+        buffer: Look<'a>,
+        /// Whether something is required.
+        is_required: bool,
+    },
+    /// At a bend, or at the end.
+    Place {
+        /// Here.
+        at: f64,
+        /// `margin_balance - level * maintenance_margin`.
+        buffer: f64,
+        /// Whether something is required.
+        is_required: bool,
+    },
+}
+
+/// Reusable room for a bucket on its path. See the module.
+pub(crate) struct Trail<'a> {
+    pub(crate) marks: &'a Marks,
+    pub(crate) rules: &'a Rules,
+    /// The last place.
+    pub(crate) end: f64,
+    pub(crate) betas: Vec<f64>,
+    pub(crate) buffer: Form,
+    pub(crate) equity: Form,
+    pub(crate) contracts: Vec<Contract>,
+    pub(crate) sizes: Vec<Size>,
+    pub(crate) turns: Vec<Turn>,
+    pub(crate) stocks: Vec<Stock>,
+    pub(crate) pools: Vec<Pool>,
+    pub(crate) dues: Vec<Due>,
+    pub(crate) pairs: Vec<Pair>,
+    /// For each balance, the place of its pool, or `NONE`.
+    pub(crate) pool_of: Vec<u32>,
+    /// Pools that this bucket has.
+    pub(crate) pool_count: usize,
+    /// How many parts of the requirement are above 0.
+    pub(crate) required: usize,
+    /// Room for a form that is looked at.
+    pub(crate) room: Form,
+    events: BinaryHeap<Reverse<Event>>,
+    late: Vec<Event>,
+}
+
+impl<'a> Trail<'a> {
+    /// Room for buckets at these marks.
+    pub(crate) fn new(marks: &'a Marks, rules: &'a Rules) -> Self {
+        Self {
+            marks,
+            rules,
+            end: 0.0,
+            betas: Vec::new(),
+            buffer: Form::default(),
+            equity: Form::default(),
+            contracts: Vec::new(),
+            sizes: Vec::new(),
+            turns: Vec::new(),
+            stocks: Vec::new(),
+            pools: Vec::new(),
+            dues: Vec::new(),
+            pairs: Vec::new(),
+            pool_of: Vec::new(),
+            pool_count: 0,
+            required: 0,
+            room: Form::default(),
+            events: BinaryHeap::new(),
+            late: Vec::new(),
+        }
+    }
+
+    /// Forgets a bucket.
+    pub(crate) fn clear(&mut self) {
+        self.betas.clear();
+        self.buffer.clear();
+        self.equity.clear();
+        self.contracts.clear();
+        self.sizes.clear();
+        self.turns.clear();
+        self.stocks.clear();
+        self.dues.clear();
+        self.pairs.clear();
+        self.pool_of.clear();
+        self.events.clear();
+        (self.pool_count, self.required) = (0, 0);
+    }
+
+    /// Shows everything from where the path begins to its end, until `visit` says false.
+    ///
+    /// What holds at the beginning itself is for the kernel to say.
+    pub(crate) fn walk(&mut self, mut visit: impl FnMut(Part<'_>) -> bool) {
+        let mut near = 0.0;
+        self.pass_all(near);
+        loop {
+            let far = self.next().map_or(self.end, |event| event.at);
+            let (buffer, is_required) = (self.look(), self.required > 0);
+            if !visit(Part::Stretch { near, far, buffer, is_required }) {
+                return;
+            }
+            self.pass_early(far);
+            let (buffer, is_required) = (self.look().value(far), self.required > 0);
+            if !visit(Part::Place { at: far, buffer, is_required }) || far >= self.end {
+                return;
+            }
+            let mut late = std::mem::take(&mut self.late);
+            late.drain(..).for_each(|event| self.pass(event));
+            self.late = late;
+            self.pass_all(far);
+            near = far;
+        }
+    }
+
+    /// The buffer.
+    pub(crate) fn look(&self) -> Look<'_> {
+        Look::new(&self.buffer, &self.betas)
+    }
+
+    /// The next bend.
+    fn next(&mut self) -> Option<Event> {
+        while let Some(Reverse(event)) = self.events.peek().copied() {
+            let search = match event.bend {
+                Bend::Pool(i) => self.pools[i as usize].search,
+                Bend::Pair(i) => self.pairs[i as usize].search,
+                _ => event.search,
+            };
+            if search == event.search {
+                return Some(event);
+            }
+            self.events.pop();
+        }
+        None
+    }
+
+    /// Passes every bend at `t`.
+    fn pass_all(&mut self, t: f64) {
+        while let Some(event) = self.next().filter(|event| event.at <= t) {
+            self.events.pop();
+            self.pass(event);
+        }
+    }
+
+    /// Passes the bends at `t` whose place belongs to what comes after them; keeps the others.
+    fn pass_early(&mut self, t: f64) {
+        while let Some(event) = self.next().filter(|event| event.at <= t) {
+            self.events.pop();
+            if self.is_early(event.bend) {
+                self.pass(event);
+            } else {
+                self.late.push(event);
+            }
+        }
+    }
+
+    /// Whether what comes after a bend holds at it: the tier that the edge says, where the
+    /// requirement jumps; where it does not, nothing is required if nothing is on one side.
+    fn is_early(&self, bend: Bend) -> bool {
+        match bend {
+            Bend::Size(i) => {
+                let size = &self.sizes[i as usize];
+                let rises = self.contracts[size.contract as usize].rises() == Some(true);
+                let conventions = &self.rules.conventions;
+                if conventions.tier_mode == TierMode::Slab {
+                    return (conventions.tier_edge == TierEdge::Upper) == rises;
+                }
+                let table = self.rules.tiers.table(size.table);
+                let next = size.next(table, rises);
+                next.is_some_and(|(_, tier)| size.leg.required(table, tier) == Ray::default())
+            }
+            Bend::Pool(i) => self.pools[i as usize].leaves_debt(),
+            Bend::Due(i) => self.dues[i as usize].is_due,
+            Bend::Turn(_) | Bend::Stock(_) | Bend::Pair(_) => false,
+        }
+    }
+
+    /// Looks for the next bend of this one, at `near` or beyond.
+    pub(crate) fn schedule(&mut self, bend: Bend, near: f64) {
+        let (rules, end) = (self.rules, self.end);
+        let mut search = 0;
+        let at = match bend {
+            Bend::Size(i) => {
+                let size = &self.sizes[i as usize];
+                let contract = &self.contracts[size.contract as usize];
+                let table = rules.tiers.table(size.table);
+                let next = contract.rises().and_then(|rises| size.next(table, rises));
+                next.and_then(|(value, _)| contract.when(value)).map(|t| t.max(near))
+            }
+            Bend::Turn(i) => {
+                let turn = &self.turns[i as usize];
+                turn.next(&self.contracts[turn.contract as usize], near)
+            }
+            Bend::Stock(i) => {
+                let stock = &self.stocks[i as usize];
+                stock.next(rules.weights.table(stock.table), near)
+            }
+            Bend::Pool(i) => {
+                let pool = &mut self.pools[i as usize];
+                let at = pool.next(rules.weights.table(pool.table), &self.betas, near, end);
+                search = pool.search;
+                at
+            }
+            Bend::Due(i) => {
+                let Self { dues, contracts, equity, betas, room, .. } = self;
+                let due = &dues[i as usize];
+                let contract = &contracts[due.contract as usize];
+                due.next(room, Ground { contract, equity, betas }, near, end)
+            }
+            Bend::Pair(i) => {
+                let Self { pairs, sizes, dues, contracts, equity, betas, room, .. } = self;
+                let pair = &mut pairs[i as usize];
+                let contract = &contracts[sizes[pair.long as usize].contract as usize];
+                let due = pair.due.map(|due| &dues[due as usize]);
+                let ground = Ground { contract, equity, betas };
+                let at = pair.next(room, sizes, due, ground, [near, end]);
+                search = pair.search;
+                at
+            }
+        };
+        if let Some(at) = at.filter(|at| *at <= end) {
+            self.events.push(Reverse(Event { at, bend, search }));
+        }
+    }
+
+    /// Passes a bend: takes off what it was, adds what it is, and looks for the next one.
+    fn pass(&mut self, event: Event) {
+        match event.bend {
+            Bend::Size(i) => self.pass_size(i, event.at),
+            Bend::Turn(i) => {
+                self.put_turn(i, -1.0);
+                let turn = &mut self.turns[i as usize];
+                turn.gains = !turn.gains;
+                self.put_turn(i, 1.0);
+                if let Some(pool) = self.turns[i as usize].pool {
+                    self.schedule(Bend::Pool(pool), event.at);
+                }
+            }
+            Bend::Stock(i) => {
+                self.put_stock(i, -1.0);
+                self.stocks[i as usize].pass();
+                self.put_stock(i, 1.0);
+                self.schedule(event.bend, event.at);
+            }
+            Bend::Pool(i) => {
+                self.put_pool(i, -1.0);
+                self.pools[i as usize].pass(&self.betas, event.at);
+                self.put_pool(i, 1.0);
+                self.schedule(event.bend, event.at);
+            }
+            Bend::Due(i) => self.pass_due(i, event.at),
+            Bend::Pair(i) => {
+                self.put_pair(i, -1.0);
+                let Self { pairs, sizes, dues, contracts, equity, betas, room, .. } = self;
+                let pair = &mut pairs[i as usize];
+                let contract = &contracts[sizes[pair.long as usize].contract as usize];
+                let due = pair.due.map(|due| &dues[due as usize]);
+                pair.pass(room, sizes, due, Ground { contract, equity, betas }, event.at);
+                self.keep(i);
+                self.put_pair(i, 1.0);
+                self.schedule(event.bend, event.at);
+            }
+        }
+    }
+
+    fn pass_size(&mut self, i: u32, near: f64) {
+        let pair = self.sizes[i as usize].pair;
+        match pair {
+            Some(pair) => self.put_pair(pair, -1.0),
+            None => self.put_size(i, -1.0),
+        }
+        let size = &mut self.sizes[i as usize];
+        let rises = self.contracts[size.contract as usize].rises() == Some(true);
+        let table = self.rules.tiers.table(size.table);
+        if let Some((_, tier)) = size.next(table, rises) {
+            size.tier = tier;
+            size.required = size.leg.required(table, tier);
+        }
+        match pair {
+            Some(pair) => {
+                self.decide(pair, near);
+                self.put_pair(pair, 1.0);
+                self.schedule(Bend::Pair(pair), near);
+            }
+            None => self.put_size(i, 1.0),
+        }
+        self.schedule(Bend::Size(i), near);
+    }
+
+    fn pass_due(&mut self, i: u32, near: f64) {
+        let pairs = 0..self.pairs.len() as u32;
+        let its = move |trail: &Self, pair: u32| trail.pairs[pair as usize].due == Some(i);
+        self.put_due(i, -1.0);
+        let Self { dues, contracts, equity, betas, room, .. } = self;
+        let due = &mut dues[i as usize];
+        let contract = &contracts[due.contract as usize];
+        due.pass(room, Ground { contract, equity, betas }, near);
+        self.put_due(i, 1.0);
+        for pair in pairs {
+            if its(self, pair) {
+                self.put_pair(pair, -1.0);
+                self.decide(pair, near);
+                self.put_pair(pair, 1.0);
+                self.schedule(Bend::Pair(pair), near);
+            }
+        }
+        self.schedule(Bend::Due(i), near);
+    }
+
+    /// Keeps the larger size of a pair, as it is just beyond `near`.
+    pub(crate) fn decide(&mut self, i: u32, near: f64) {
+        let Self { pairs, sizes, dues, contracts, equity, betas, room, .. } = self;
+        let pair = &mut pairs[i as usize];
+        let contract = &contracts[sizes[pair.long as usize].contract as usize];
+        let due = pair.due.map(|due| &dues[due as usize]);
+        pair.decide(room, sizes, due, Ground { contract, equity, betas }, near);
+        self.keep(i);
+    }
+
+    /// Tells the sizes of a pair, and their fee, which of them is kept.
+    fn keep(&mut self, i: u32) {
+        let pair = self.pairs[i as usize];
+        let long = pair.long as usize;
+        self.sizes[long].is_kept = pair.keeps_long;
+        self.sizes[long + 1].is_kept = !pair.keeps_long;
+        if let Some(due) = pair.due {
+            self.charge(due);
+        }
+    }
+
+    /// Tells a fee for how many contracts it is.
+    pub(crate) fn charge(&mut self, i: u32) {
+        let due = &mut self.dues[i as usize];
+        let sizes = &self.sizes[due.sizes.0 as usize..due.sizes.1 as usize];
+        due.contracts = sizes.iter().filter(|size| size.is_kept).map(|size| size.contracts).sum();
+    }
+
+    /// Adds so many times what a size requires.
+    pub(crate) fn put_size(&mut self, i: u32, times: f64) {
+        let size = &self.sizes[i as usize];
+        if size.is_kept {
+            let contract = &self.contracts[size.contract as usize];
+            let level = self.rules.conventions.level;
+            add_ray(&mut self.buffer, contract, size.required, -times * level);
+        }
+        count(&mut self.required, size.is_required(), times);
+    }
+
+    /// Adds so many times what profit counts.
+    pub(crate) fn put_turn(&mut self, i: u32, times: f64) {
+        let turn = self.turns[i as usize];
+        let contract = &self.contracts[turn.contract as usize];
+        let weight = times * turn.weight(&self.rules.conventions);
+        match turn.pool {
+            None => add_ray(&mut self.buffer, contract, turn.profit, weight),
+            Some(pool) => {
+                self.put_pool(pool, -1.0);
+                let contract = &self.contracts[turn.contract as usize];
+                add_ray(&mut self.pools[pool as usize].form, contract, turn.profit, weight);
+                self.put_pool(pool, 1.0);
+            }
+        }
+    }
+
+    /// Adds so many times what a balance counts.
+    pub(crate) fn put_stock(&mut self, i: u32, times: f64) {
+        let stock = &self.stocks[i as usize];
+        let stretch = self.rules.weights.table(stock.table).stretch(stock.stretch);
+        self.buffer.add(&stock.worth, times * stretch.slope);
+        self.buffer.add_money(times * stretch.constant);
+    }
+
+    /// Adds so many times what a joined balance counts, less what it requires as a debt.
+    pub(crate) fn put_pool(&mut self, i: u32, times: f64) {
+        let pool = &self.pools[i as usize];
+        let stretch = self.rules.weights.table(pool.table).stretch(pool.stretch);
+        let weight = stretch.slope + self.rules.conventions.level * stretch.borrow_rate;
+        self.buffer.add_form(&pool.form, times * weight);
+        self.buffer.add_money(times * stretch.constant);
+        count(&mut self.required, stretch.borrow_rate > 0.0, times);
+    }
+
+    /// Adds so many times a fee.
+    pub(crate) fn put_due(&mut self, i: u32, times: f64) {
+        let due = &self.dues[i as usize];
+        let share = due.share(due.contracts);
+        if due.is_due && share > 0.0 {
+            let contract = &self.contracts[due.contract as usize];
+            let level = self.rules.conventions.level;
+            due.add(&mut self.buffer, contract, &self.equity, -times * level * share);
+            count(&mut self.required, true, times);
+        }
+    }
+
+    /// Adds so many times what a pair requires, with the fee of its instrument.
+    pub(crate) fn put_pair(&mut self, i: u32, times: f64) {
+        let Pair { long, due, .. } = self.pairs[i as usize];
+        self.put_size(long, times);
+        self.put_size(long + 1, times);
+        if let Some(due) = due {
+            self.put_due(due, times);
+        }
+    }
+}
+
+/// Counts one more or one less.
+fn count(counter: &mut usize, is_one: bool, times: f64) {
+    if is_one {
+        *counter = if times > 0.0 { *counter + 1 } else { *counter - 1 };
+    }
+}
