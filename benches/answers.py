@@ -10,6 +10,7 @@ from __future__ import annotations
 import polars as pl
 
 from exchange import Exchange
+from peers.outcomes import apart
 from peers.polars_sweep import COLUMNS, MONEY, RATIOS
 from peers.task import BOOK, SUMS, THIN
 
@@ -182,3 +183,51 @@ def compare_positions(ours: pl.DataFrame, theirs: pl.DataFrame) -> int:
         bad = ours.height - int(same.sum())
         assert bad <= ours.height * 1e-4, f"{name}: {bad} of {ours.height} rows differ"
     return ours.height
+
+
+# Stresses and breaches
+
+COUNTS = ["scenario_id", "accounts", "liquidatable_accounts", "newly_liquidatable_accounts"]
+COUNTS += ["bankrupt_accounts", "account_id", "worst_scenario", "status", "scenarios_liquidatable"]
+"""What must be equal as it stands, where a peer answers it."""
+
+
+def compare_stress(ours: pl.DataFrame, theirs: pl.DataFrame, accounts: pl.DataFrame) -> int:
+    """Compare two stresses in the columns that the peer answers; return how many accounts.
+
+    `accounts` is the account frame of the market as given: what an account turns over.
+    """
+    left, right = apart(ours), apart(theirs)
+    assert left[0].height == right[0].height
+    for name in right[0].columns:
+        one, other = left[0][name], right[0][name]
+        if name in COUNTS:
+            assert one.equals(other), name
+        else:
+            assert ((one - other).abs() <= TOLERANCE * one.abs()).all(), name
+    assert left[1].height == right[1].height
+    both = left[1].join(right[1], on="account_id", maintain_order="left", suffix="_theirs")
+    both = both.join(accounts, on="account_id", maintain_order="left", suffix="_given")
+    turnover = both["gross_notional"] + both["collateral_value"] + both["debt_value"]
+    for name in right[1].columns[1:]:
+        one, other = both[name], both[f"{name}_theirs"]
+        if name in COUNTS:
+            bad = both.height - int(one.eq_missing(other).sum())
+            assert bad == 0, f"{name}: {bad} accounts differ"
+        else:
+            _close(one, other, turnover, name)
+    return both.height
+
+
+def compare_breaches(ours: pl.DataFrame, theirs: pl.DataFrame) -> int:
+    """Compare the shock at which each account breaches, to 1e-9; return how many accounts."""
+    assert ours.columns == theirs.columns
+    assert ours.height == theirs.height
+    both = ours.join(theirs, on="account_id", maintain_order="left", suffix="_theirs")
+    kinds = both.height - int(both["breach_kind"].eq_missing(both["breach_kind_theirs"]).sum())
+    assert kinds == 0, f"breach_kind: {kinds} accounts differ"
+    one, other = both["breach_shock"], both["breach_shock_theirs"]
+    same = ((one - other).abs() <= TOLERANCE) | one.eq_missing(other)
+    bad = both.height - int(same.fill_null(value=False).sum())
+    assert bad == 0, f"breach_shock: {bad} accounts differ"
+    return both.height

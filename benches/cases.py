@@ -18,6 +18,8 @@ FEW = {
     "w3s": ("margrave", "polars-lists-streaming", "polars-number-streaming"),
     "positions": ("margrave", "numba"),
     "totals": ("margrave",),
+    "w2": ("margrave", "numba", "scipy", "polars-streaming"),
+    "breach": ("margrave", "numba"),
 }
 """The peers that matter most, for shapes beside the first and for `L`."""
 
@@ -47,6 +49,8 @@ def comparison(accounts: int, rounds: int) -> list[Case]:
         Case(work, plain, _all(work, plain), rounds=rounds, calls=5 if work == "hot" else 3)
         for work in ("w1", "hot", "w3", "positions", "totals")
     ]
+    found.append(Case("w2", plain, _all("w2", plain), rounds=rounds, calls=1))
+    found.append(Case("breach", plain, _all("breach", plain), rounds=rounds))
     text = Shape(accounts, ids="text")
     found.append(Case("w3s", text, _all("w3s", text), rounds=rounds, calls=2))
     full = Shape(accounts, columns="full")
@@ -54,6 +58,8 @@ def comparison(accounts: int, rounds: int) -> list[Case]:
         Case("w1", full, FEW["w1"], rounds=rounds),
         Case("hot", full, ("margrave", "numba"), rounds=rounds),
         Case("positions", full, OURS, rounds=rounds),
+        Case("w2", full, OURS, rounds=rounds, calls=1),
+        Case("breach", full, OURS, rounds=rounds),
     ]
     grouped = Shape(accounts, order="grouped")
     found += [Case(w, grouped, FEW[w], rounds=rounds) for w in ("w1", "hot", "w3", "positions")]
@@ -65,7 +71,7 @@ def comparison(accounts: int, rounds: int) -> list[Case]:
     ]
     found += [Case("w3", shape, ("margrave", "polars-sort-streaming")) for shape in shapes]
     found += [Case(work, plain, FEW[work], cores=1, rounds=rounds) for work in ("w1", "hot", "w3")]
-    return found
+    return [*found, Case("w2", plain, ("margrave", "numba"), cores=1, rounds=rounds, calls=1)]
 
 
 def large(accounts: int, rounds: int) -> list[Case]:
@@ -73,7 +79,8 @@ def large(accounts: int, rounds: int) -> list[Case]:
     plain = Shape(accounts)
     works = {"w1": 1, "hot": 3, "w3": 1}
     found = [Case(w, plain, FEW[w], rounds=rounds, calls=calls) for w, calls in works.items()]
-    return [*found, Case("positions", plain, OURS, rounds=1, calls=1)]
+    alone = ("positions", "w2", "breach")
+    return [*found, *(Case(work, plain, OURS, rounds=1, calls=1) for work in alone)]
 
 
 def growth(accounts: int) -> list[Case]:
@@ -110,7 +117,13 @@ def _powers() -> list[int]:
 def quick(accounts: int) -> list[Case]:
     """Return a case of each work by the few that matter most, in under a minute."""
     found = [
-        Case(work, Shape(accounts, ids="text" if work == "w3s" else "int"), names, rounds=1)
+        Case(
+            work,
+            Shape(accounts, ids="text" if work == "w3s" else "int"),
+            names,
+            rounds=1,
+            calls=1 if work == "w2" else 3,
+        )
         for work, names in FEW.items()
     ]
     grouped = Shape(accounts, order="grouped")

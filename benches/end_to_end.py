@@ -2,10 +2,10 @@
 
     pytest benches/end_to_end.py
 
-Ingest, sweep, positions and totals, by size, id type, order of rows, chunks and threads; each
-warm, and cold: the cold ones are the first call of a process of its own. The peers are in
-`suite.py`, which compares answers; here are only times. `MARGRAVE_BENCH_ACCOUNTS` takes another
-number of accounts than 100,000, `MARGRAVE_BENCH_ROUNDS` another of rounds than 5.
+Ingest, sweep, positions, totals, stress and breach, by size, id type, order of rows, chunks and
+threads; each warm, and cold: the cold ones are the first call of a process of its own. The peers
+are in `suite.py`, which compares answers; here are only times. `MARGRAVE_BENCH_ACCOUNTS` takes
+another number of accounts than 100,000, `MARGRAVE_BENCH_ROUNDS` another of rounds than 5.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ SHAPES = [
     Shape(ACCOUNTS, order="skewed"),
     Shape(ACCOUNTS, chunks=64),
 ]
+STRESSED = [Shape(ACCOUNTS, columns="full"), Shape(ACCOUNTS, ids="text")]
+"""Beside the sizes: what a prepared book still feels."""
 THREADS = sorted({1, min(2, threads()), threads()})
 
 
@@ -97,6 +99,18 @@ def test_totals(benchmark: BenchmarkFixture, exchange: Exchange) -> None:
     timed(benchmark, exchange, ours.totals(exchange).call)
 
 
+@pytest.mark.parametrize("exchange", [*SIZES, *STRESSED], indirect=True, ids=shown)
+@pytest.mark.benchmark(group="stress, 100 scenarios")
+def test_stress(benchmark: BenchmarkFixture, exchange: Exchange) -> None:
+    timed(benchmark, exchange, ours.stress(exchange).call)
+
+
+@pytest.mark.parametrize("exchange", [*SIZES, *STRESSED], indirect=True, ids=shown)
+@pytest.mark.benchmark(group="breach")
+def test_breach(benchmark: BenchmarkFixture, exchange: Exchange) -> None:
+    timed(benchmark, exchange, ours.breach(exchange).call)
+
+
 @pytest.mark.parametrize("exchange", [*SIZES, *SHAPES[1:]], indirect=True, ids=shown)
 @pytest.mark.benchmark(group="frames to account frame")
 def test_frames_to_account_frame(benchmark: BenchmarkFixture, exchange: Exchange) -> None:
@@ -112,7 +126,7 @@ def test_threads(benchmark: BenchmarkFixture, exchange: Exchange, count: int) ->
     timed(benchmark, exchange, lambda: mg.sweep(*frames, rules, threads=count).accounts)
 
 
-@pytest.mark.parametrize("work", ["w1", "hot", "w3", "positions", "totals"])
+@pytest.mark.parametrize("work", ["w1", "hot", "w3", "positions", "totals", "w2", "breach"])
 @pytest.mark.benchmark(group="first call of a process")
 def test_first_call(benchmark: BenchmarkFixture, folder: Path, work: str) -> None:
     path = write(USUAL, folder)

@@ -1,4 +1,5 @@
-//! The core alone, positions a second: building the book, sweeping it, and its positions.
+//! The core alone, positions a second: building the book, sweeping it, and its positions; and
+//! account-scenarios a second: putting it through 100 scenarios.
 //!
 //! `cargo bench --bench kernel`: a synthetic exchange of 100,000 accounts and 500,000
 //! positions, on one thread and on all. Inputs are made outside the timed part; the answers
@@ -6,15 +7,19 @@
 
 #[path = "instructions/forms.rs"]
 mod forms;
+#[path = "scenarios.rs"]
+mod scenarios;
 #[path = "../tests/night/synthetic.rs"]
 mod synthetic;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use margrave_core::batch;
 use margrave_core::book::{Book, BookInput};
+use margrave_core::stress::Stress;
 use margrave_core::sweep::Sweep;
 
 const ACCOUNTS: usize = 100_000;
+const SCENARIOS: usize = 100;
 const SEED: u64 = 7;
 
 fn kernel(criterion: &mut Criterion) {
@@ -26,6 +31,7 @@ fn kernel(criterion: &mut Criterion) {
     let book = shuffled.book(1);
     let positions = book.position_account.len() as u64;
     assert!(book.faults.is_empty());
+    let moves = scenarios::moves(&market, SCENARIOS);
     let mut counts = vec![1, batch::threads(None)];
     counts.dedup();
     for threads in counts {
@@ -47,6 +53,10 @@ fn kernel(criterion: &mut Criterion) {
         group.bench_function("positions", |bencher| {
             bencher.iter_with_large_drop(|| swept.positions(&book, &rules, threads));
         });
+        let stress =
+            || Stress::run(&book, &market, &rules, &swept, &moves, threads).expect("prices");
+        group.throughput(Throughput::Elements((book.accounts() * SCENARIOS) as u64));
+        group.bench_function("stress", |bencher| bencher.iter_with_large_drop(stress));
         group.finish();
     }
 }

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("margrave", "polars", "numpy", "numba", "duckdb", "pandas", "pyarrow")
+LIBRARIES = ("margrave", "polars", "numpy", "numba", "scipy", "duckdb", "pandas", "pyarrow")
 
 
 def machine() -> dict[str, Any]:
@@ -61,10 +61,15 @@ def _said(arguments: list[str]) -> list[str]:
 def file_name(kind: str) -> str:
     """Return a name by date and kind of machine, never the machine's own name."""
     found = machine()
-    words = [word for word in found["processor"].replace("(R)", "").split() if word.isalnum()]
-    short = "-".join(words[:2]).lower() or "unknown"
     day = datetime.now(UTC).strftime("%Y-%m-%d")
-    return f"{day}-{short}-{found['cores']}-cores-{kind}.json"
+    short = short_name(found).replace(",", "").replace(" ", "-").lower()
+    return f"{day}-{short}-{kind}.json"
+
+
+def short_name(found: dict[str, Any]) -> str:
+    """Return the processor's name in two words, and the number of cores."""
+    words = [word for word in found["processor"].replace("(R)", "").split() if word.isalnum()]
+    return f"{' '.join(words[:2]) or 'unknown'}, {found['cores']} cores"
 
 
 def _system() -> str:

@@ -16,7 +16,7 @@ import statistics
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -129,6 +129,7 @@ def compare(case: Case, path: Path) -> tuple[dict[str, int], dict[str, str]]:
     """Return how many accounts or rows of each peer were compared, and what is not installed."""
     ours: pl.DataFrame | None = None
     thin: pl.DataFrame | None = None
+    given: pl.DataFrame | None = None
     compared, missing = {}, {}
     if list(case.names) == ["margrave"]:
         return {}, {}
@@ -152,10 +153,20 @@ def compare(case: Case, path: Path) -> tuple[dict[str, int], dict[str, str]]:
             thin = found
         elif answer == "book":
             compared[name] = answers.compare_books(ours, found)
+        elif answer in ("stress", "outcomes"):
+            given = given_accounts(case, path) if given is None else given
+            compared[name] = answers.compare_stress(ours, found, given)
+        elif answer == "breach":
+            compared[name] = answers.compare_breaches(ours, found)
         else:
             compared[name] = answers.compare_positions(ours, found)
     say(f"  answers equal: {compared}")
     return compared, missing
+
+
+def given_accounts(case: Case, path: Path) -> pl.DataFrame:
+    """Return Margrave's accounts in the market as given."""
+    return answer_of(replace(case, work="hot"), "margrave", path)
 
 
 def answer_of(case: Case, name: str, path: Path) -> pl.DataFrame:

@@ -26,8 +26,21 @@ TITLES = {
     "w3s": "Frames to prepared book, text ids",
     "positions": "Rows with liquidation prices, over a prepared sweep",
     "totals": "A sweep and its totals",
+    "w2": "Prepared book through 100 price scenarios",
+    "breach": "Prepared book to the fall at which each account reaches its line",
 }
-ANSWERS = {"same": "same", "thin": "thin", "book": "book", "positions": "rows", "totals": "totals"}
+ANSWERS = {
+    "same": "same",
+    "thin": "thin",
+    "book": "book",
+    "positions": "rows",
+    "totals": "totals",
+    "stress": "same",
+    "outcomes": "5 columns",
+    "breach": "same",
+}
+SMALLER = {"thin": " (thin answer)", "outcomes": " (5 columns)"}
+"""What to say of a peer that answers less."""
 
 
 def main(arguments: list[str]) -> None:
@@ -52,7 +65,7 @@ def render(results: Results) -> list[str]:
         if cases:
             lines += [f"### {title} (`{work}`)", ""]
         for case in cases:
-            lines += [*_table(case), ""]
+            lines += [*_table(case, results), ""]
     if results.memory:
         lines += ["### Memory", "", *_memory(results), ""]
     lines += ["### Targets", "", *_targets(results), ""]
@@ -70,17 +83,20 @@ def _beside(case: dict[str, Any]) -> str:
     return ", ".join(said)
 
 
-def _title(case: dict[str, Any]) -> str:
+def _title(case: dict[str, Any], results: Results) -> str:
+    """Return what was measured; where there are several machines, on which."""
     shape = case["shape"]
     cores = "1 thread" if case["cores"] == 1 else f"{case['cores']} threads"
     said = [f"{shape['accounts']:,} accounts, {shape['rows']:,} positions", cores, _beside(case)]
+    said += [case["machine"]] if len(results.machines) > 1 else []
     return ", ".join(part for part in said if part)
 
 
-def _table(case: dict[str, Any]) -> Iterator[str]:
+def _table(case: dict[str, Any], results: Results) -> Iterator[str]:
     """Return the lines of one case, the fastest first."""
     rounds = "1 round" if case["rounds"] == 1 else f"{case['rounds']} rounds"
-    yield f"{_title(case)}; {rounds} of a first call and {case['calls']} warm ones:"
+    calls = "1 warm one" if case["calls"] == 1 else f"{case['calls']} warm ones"
+    yield f"{_title(case, results)}; {rounds} of a first call and {calls}:"
     yield ""
     yield "| form | answer | min s | median s | CPU s | first s | peak GiB | × ours |"
     yield "|---|---|---|---|---|---|---|---|"
@@ -124,8 +140,8 @@ def _lost(results: Results) -> list[str]:
             if peer["first"] < ours["first"]:
                 said.append(f"{peer['first'] / ours['first']:.2f} of our first call's")
             if name != "margrave" and said:
-                answer = "" if peer["answer"] != "thin" else " (thin answer)"
-                where = f"`{case['work']}`, {_title(case)}"
+                answer = SMALLER.get(peer["answer"], "")
+                where = f"`{case['work']}`, {_title(case, results)}"
                 lines.append(f"* {where}: {peer['label']}{answer} {', '.join(said)}.")
     return lines or ["Nowhere in what was measured."]
 

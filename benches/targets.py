@@ -2,7 +2,7 @@
 
     python -m targets results/*.json
 
-Later files win where two have the same case. A target is a ratio of minima within one run, warm
+Later files win where two have the same case. A target is a ratio of minima on one machine, warm
 unless said; a ratio that no file can give is shown as not measured.
 """
 
@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from machine import short_name
 
 SMALL, LARGE = 1_000_000, 10_000_000
 
@@ -35,11 +37,17 @@ class Results:
             found.heads.append({k: v for k, v in file.items() if k != "cases"})
             for case in file["cases"]:
                 shape = case["shape"]
+                case["machine"] = short_name(file["machine"])
                 if file["set"] == "memory":
                     found.memory[(shape["accounts"], shape["columns"])] = case
                 elif not case["series"]:
                     found.cases[_key(case["work"], case["cores"], shape)] = case
         return found
+
+    @property
+    def machines(self) -> set[str]:
+        """The machines that were measured on, by short name."""
+        return {short_name(head["machine"]) for head in self.heads}
 
     @property
     def cores(self) -> int:
@@ -59,13 +67,24 @@ def _key(work: str, cores: int, shape: dict[str, Any]) -> tuple[Any, ...]:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A figure, and the machine that it was measured on."""
+
+    value: float
+    machine: str
+
+
+Figure = Callable[[Results], Measured | None]
+
+
+@dataclass(frozen=True)
 class Target:
     """A ratio: its name, at least (or at most) what, the aim, and how it is found."""
 
     name: str
     bound: float
     aim: float
-    find: Callable[[Results], float | None]
+    find: Figure
     at_most: bool = False
 
     def met(self, value: float) -> str:
@@ -77,53 +96,45 @@ class Target:
         return "aim" if good(self.aim) else "met" if good(self.bound) else "MISSED"
 
 
-Figure = Callable[[Results], float | None]
-
-
 def least(work: str, who: str | tuple[str, ...], what: str = "min", **shape: Any) -> Figure:
-    """Return how to find the figure of the peer `who`, or the least of those that it begins."""
+    """Return how to find the figure of the peer `who`, of several the least of all whose names
+    begin so."""
 
-    def find(results: Results) -> float | None:
+    def is_one(name: str) -> bool:
+        return name == who if isinstance(who, str) else name.startswith(who)
+
+    return _least(work, lambda name, _: is_one(name), what, shape)
+
+
+def _least(
+    work: str, is_one: Callable[[str, dict[str, Any]], bool], what: str, shape: dict[str, Any]
+) -> Figure:
+    def find(results: Results) -> Measured | None:
         case = results.case(work, **shape)
-        if case is None:
-            return None
-        exact = [p for name, p in case["peers"].items() if name == who]
-        chosen = exact or [p for name, p in case["peers"].items() if name.startswith(who)]
-        return min((float(peer[what]) for peer in chosen), default=None)
-
-    return find
-
-
-def thin(**shape: Any) -> Figure:
-    """Return how to find the fastest thin Polars form."""
-
-    def find(results: Results) -> float | None:
-        case = results.case("w1", **shape)
         peers = case["peers"].items() if case else ()
-        chosen = [p["min"] for n, p in peers if n.startswith("polars") and p["answer"] == "thin"]
-        return min(chosen, default=None)
+        chosen = [float(peer[what]) for name, peer in peers if is_one(name, peer)]
+        return Measured(min(chosen), case["machine"]) if case and chosen else None
 
     return find
 
 
-def thin_first(**shape: Any) -> Figure:
-    """Return how to find the first call of the thin Polars form whose first call is fastest."""
+def thin(what: str = "min", **shape: Any) -> Figure:
+    """Return how to find the fastest thin Polars form; `first` is that of first calls."""
 
-    def find(results: Results) -> float | None:
-        case = results.case("w1", **shape)
-        peers = case["peers"].items() if case else ()
-        firsts = [p["first"] for n, p in peers if n.startswith("polars") and p["answer"] == "thin"]
-        return min(firsts, default=None)
+    def is_thin(name: str, peer: dict[str, Any]) -> bool:
+        return name.startswith("polars") and bool(peer["answer"] == "thin")
 
-    return find
+    return _least("w1", is_thin, what, shape)
 
 
 def over(above: Figure, below: Figure) -> Figure:
-    """Return how to find a quotient."""
+    """Return how to find a quotient; of two machines there is none."""
 
-    def find(results: Results) -> float | None:
+    def find(results: Results) -> Measured | None:
         one, other = above(results), below(results)
-        return None if one is None or other is None else one / other
+        if one is None or other is None or one.machine != other.machine:
+            return None
+        return Measured(one.value / other.value, one.machine)
 
     return find
 
@@ -131,9 +142,11 @@ def over(above: Figure, below: Figure) -> Figure:
 def peak(accounts: int) -> Figure:
     """Return how to find the peak of book and account frame over the input frames."""
 
-    def find(results: Results) -> float | None:
+    def find(results: Results) -> Measured | None:
         case = results.memory.get((accounts, "plain"))
-        return None if case is None else float(case["stages"]["accounts"]["over_frames"])
+        if case is None:
+            return None
+        return Measured(float(case["stages"]["accounts"]["over_frames"]), case["machine"])
 
     return find
 
@@ -198,7 +211,7 @@ TARGETS = [
         "w3s S: Polars' lists, unsorted / ours",
         6,
         10,
-        over(least("w3s", "polars-lists"), ours("w3s")),
+        over(least("w3s", ("polars-lists",)), ours("w3s")),
     ),
     Target("w3 S: grouped / shuffled", 0.5, 0.35, over(ours("w3", **GROUPED), ours("w3")), True),
     Target("w3 S: skewed / shuffled", 2, 1, over(ours("w3", order="skewed"), ours("w3")), True),
@@ -209,11 +222,11 @@ TARGETS = [
     Target("memory S: peak / frames", 3.8, 2.5, peak(SMALL), True),
     *(
         Target(f"{work} S: 1 thread / 2 threads", 1.8, 1.95, over(ours(work, cores=1), ours(work)))
-        for work in ("w1", "hot", "w3")
+        for work in ("w1", "hot", "w3", "w2")
     ),
     *(
         Target(f"{work}: L / S", 12, 10.5, over(ours(work, accounts=LARGE), ours(work)), True)
-        for work in ("w1", "hot", "w3")
+        for work in ("w1", "hot", "w3", "w2")
     ),
     Target(
         "positions S: grouped / a sweep",
@@ -237,6 +250,16 @@ TARGETS = [
         over(ours("positions", **GROUPED), least("positions", "numba", **GROUPED)),
         True,
     ),
+    Target("w2 S: SciPy, one thread / ours", 10, 20, over(least("w2", "scipy"), ours("w2"))),
+    Target(
+        "w2 S: SciPy, blocks on threads / ours",
+        5,
+        10,
+        over(least("w2", "scipy-threads"), ours("w2")),
+    ),
+    Target("w2 S: Numba, 5 columns / ours", 1.5, 2.5, over(least("w2", "numba"), ours("w2"))),
+    Target("w2 S: Polars / ours", 50, 50, over(least("w2", "polars-streaming"), ours("w2"))),
+    Target("breach S: ours / a sweep", 5, 5, over(ours("breach"), ours("hot")), True),
     Target("w1 S: first call / warm", 2, 1, over(ours("w1", "first"), ours("w1")), True),
     Target(
         "w1 L: first call / warm",
@@ -249,7 +272,7 @@ TARGETS = [
         "w1 L: first call of thin Polars / ours",
         1,
         1,
-        over(thin_first(accounts=LARGE), ours("w1", "first", accounts=LARGE)),
+        over(thin("first", accounts=LARGE), ours("w1", "first", accounts=LARGE)),
     ),
 ]
 
@@ -260,8 +283,8 @@ def rows(results: Results) -> list[tuple[str, str, str, str, str]]:
     for target in TARGETS:
         sign = "≤" if target.at_most else "≥"
         value = target.find(results)
-        figure = "–" if value is None else f"{value:.2f}"
-        verdict = "not measured" if value is None else target.met(value)
+        figure = "–" if value is None else f"{value.value:.2f}"
+        verdict = "not measured" if value is None else target.met(value.value)
         found.append((target.name, f"{sign} {target.bound:g}", f"{target.aim:g}", figure, verdict))
     return found
 
@@ -273,7 +296,10 @@ def main(arguments: list[str]) -> None:
     print(f"{'target':52} {'at least':>9} {'aim':>5} {'figure':>7}")
     for name, bound, aim, figure, verdict in rows(results):
         print(f"{name:52} {bound:>9} {aim:>5} {figure:>7}  {verdict}")
-    print("instructions: benches/instructions/ (at most 90 a position, 500 a row)")
+    print(
+        "instructions: benches/instructions/ (at most 90 a position, 500 a row, 100 an "
+        "account-scenario)"
+    )
 
 
 if __name__ == "__main__":

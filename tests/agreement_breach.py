@@ -21,18 +21,6 @@ from rounding import Slack, slack_of
 from rounding_sides import UNIT, Moved
 
 
-class AnyOf:
-    """Equal to each of some ids: the instruments whose tiers change as their marks move."""
-
-    def __init__(self, ids: Iterable[Any]) -> None:
-        self.ids = frozenset(ids)
-
-    def __eq__(self, other: object) -> bool:
-        return other in self.ids
-
-    __hash__ = None  # type: ignore[assignment]
-
-
 def walks_of(exchange: Exchange, direction: Direction) -> list[Walk]:
     """Return the walk of every bucket of an exchange."""
     return walks(
@@ -49,8 +37,8 @@ def slack_at(walk: Walk, t: Fraction) -> Slack:
     """Return how far a bucket's figures may stray out there."""
     world = walk.world_at(t)
     values = world.marks()
-    moving = [i for i, slope in walk.line.marks.items() if slope]
-    at = Moved(values, fee_values(walk.bucket, values, world), AnyOf(moving))
+    moving = frozenset(i for i, slope in walk.line.marks.items() if slope)
+    at = Moved(values, fee_values(walk.bucket, values, world), moving)
     return slack_of(walk.bucket, walk.figures(t), world, False, at)
 
 

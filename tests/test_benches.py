@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ import pytest
 
 import answers
 import cases
+import margrave as mg
+import scenarios
 import targets
 from exchange import Columns, Exchange, Order, Shape, make, read, write
 from peers.catalogue import PLAIN_ONLY, WORKS, Entry, load
+from peers.ours import book_of, rules_of, sweep_of
 from peers.process import Peer
 
 ACCOUNTS = 2_000
@@ -54,8 +58,8 @@ def test_a_peer_answers_what_margrave_answers(work: str, name: str, columns: Col
 
 def library(entry: Entry) -> str:
     """What a peer needs that may be missing."""
-    known = {"numba_peer": "numba", "duckdb_thin": "duckdb", "pandas_thin": "pandas"}
-    return known.get(entry.module, "numpy")
+    known = {"duckdb_thin": "duckdb", "pandas_thin": "pandas", "scipy_stress": "scipy"}
+    return "numba" if entry.module.startswith("numba") else known.get(entry.module, "numpy")
 
 
 def compare(
@@ -69,6 +73,11 @@ def compare(
         return answers.compare_thin_with_same(found, ours, ids)
     if kind == "book":
         return answers.compare_books(ours, found)
+    if kind in ("stress", "outcomes"):
+        given = answer_of("hot", "margrave", exchange)
+        return answers.compare_stress(ours, found, given)
+    if kind == "breach":
+        return answers.compare_breaches(ours, found)
     return answers.compare_positions(ours, found)
 
 
@@ -97,6 +106,48 @@ def test_a_wrong_figure_is_found() -> None:
     )
     with pytest.raises(AssertionError, match="'equity': 1"):
         answers.compare_same(ours, wrong, ordered=True)
+
+
+def test_a_wrong_worst_scenario_is_found() -> None:
+    exchange = exchange_of(Shape(ACCOUNTS))
+    ours, given = our_answer("w2", Shape(ACCOUNTS)), answer_of("hot", "margrave", exchange)
+    is_one = pl.col("account_id") == ours["account_id"].drop_nulls()[7]
+    wrong = ours.with_columns(worst_scenario=pl.when(~is_one).then("worst_scenario"))
+    with pytest.raises(AssertionError, match="worst_scenario: 1"):
+        answers.compare_stress(ours, wrong, given)
+    more = pl.col("total_bad_debt") * (1 + 1e-8)
+    with pytest.raises(AssertionError, match="total_bad_debt"):
+        answers.compare_stress(ours, ours.with_columns(more), given)
+
+
+def test_scenarios_are_as_described() -> None:
+    exchange = exchange_of(Shape(ACCOUNTS))
+    drawn = scenarios.draw(exchange)
+    assert drawn.equals(scenarios.draw(exchange))
+    names = scenarios.names(drawn)
+    assert len(names) == 100
+    uniform = drawn.filter(pl.col("factor") == "*")
+    assert uniform["price_shock"].abs().is_between(0.0099, 0.5001).all()
+    assert uniform.height == 50
+    depegs = drawn.filter(pl.col("factor").is_in(["USDT", "USDC"]))
+    assert depegs["scenario_id"].unique(maintain_order=True).equals(names[-5:])
+
+
+@pytest.mark.parametrize("number", [0, 60, 99])
+def test_scenarios_move_the_prices_that_peers_are_given(number: int) -> None:
+    exchange = exchange_of(Shape(ACCOUNTS))
+    drawn = scenarios.draw(exchange)
+    name = scenarios.names(drawn)[number]
+    moves = drawn.filter(pl.col("scenario_id") == name)
+    marks, prices = (moved[:, number] for moved in scenarios.moved(exchange, drawn))
+    instruments = exchange.instruments.with_columns(mark_price=pl.Series(marks))
+    assets = exchange.assets.with_columns(price=pl.Series(prices))
+    there = replace(exchange, instruments=instruments, assets=assets)
+    shocked = mg.Market(exchange.instruments, exchange.assets).shocked(
+        dict(zip(moves["factor"], moves["price_shock"], strict=True))
+    )
+    book, rules = book_of(exchange), rules_of(exchange)
+    assert book.sweep(shocked, rules).accounts.equals(sweep_of(book, there).accounts)
 
 
 def test_a_peer_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
@@ -133,7 +184,7 @@ def test_a_target_is_met_or_missed(tmp_path: Path) -> None:
     shape = {"accounts": targets.SMALL, "columns": "plain", "order": "shuffled"}
     case = {"work": "w1", "cores": 2, "series": "", "peers": peers}
     case["shape"] = {**shape, "ids": "int", "chunks": 1}
-    head = {"date": "2026-01-01", "set": "comparison", "machine": {"cores": 2}}
+    head = {"date": "2026-01-01", "set": "comparison", "machine": {"processor": "One", "cores": 2}}
     (tmp_path / "one.json").write_text(json.dumps({**head, "cases": [case]}))
     found = {row[0]: row for row in targets.rows(targets.Results.read([tmp_path / "one.json"]))}
     assert found["w1 S: Polars, same answer / ours"][3:] == ("4.00", "met")

@@ -101,7 +101,7 @@ def test_an_option_of_an_indeterminate_account_is_held_by_nobody() -> None:
 
 @pytest.mark.parametrize("quantity", [1.0, -1.0, 0.0])
 def test_an_option_is_refused_where_its_base_moves(quantity: float) -> None:
-    exchange = night(position("a", "CALL", quantity), balance("a", 60.0))
+    exchange = night(position("a", "CALL", quantity), balance("a", 600.0))
     for direction in ("down", "up", "adverse", {"BTC": 1.0}, {"*": -1.0}):
         message = refused(mg.DataError, partial(rows_of, exchange, direction))
         assert "CALL" in message
@@ -182,7 +182,12 @@ def test_frames_that_are_no_directions_are_refused() -> None:
     for wrong in (frame([1.5], [1.0]), frame(["BTC"], ["1"]), frame([True], [1.0])):
         assert "direction." in refused(mg.SchemaError, partial(breach, wrong))
     message = refused(mg.SchemaError, partial(breach, good.rename({"factor": "factors"})))
-    assert "did you mean factor?" in message
+    assert "direction.factor" in message
+
+
+def test_a_direction_names_a_factor_at_least() -> None:
+    for nothing in ({}, frame([], []), frame(["BTC"], [1.0]).clear()):
+        assert "direction.factor" in refused(mg.DataError, partial(breach, nothing))
 
 
 def test_factors_are_compared_as_text() -> None:

@@ -39,7 +39,6 @@ Answer = tuple[float, float, float, int] | None
 Asking = Callable[..., Answer]
 
 REACHED = {"bad_debt": bad_debt_reached, "liquidatable_notional": notional_reached}
-FIGURES = ("bad_debt", "liquidatable_notional", "liquidatable_accounts")
 
 
 def by_oracle(exchange: Exchange, direction: Direction, **target: float) -> Answer:
@@ -49,10 +48,9 @@ def by_oracle(exchange: Exchange, direction: Direction, **target: float) -> Answ
     found = REACHED[name](walks, Fraction(amount))
     if found is None:
         return None
-    totals = totals_at(walks, found[1] + Fraction(1, 10**20))
-    return float(sign_of(direction) * middle(found)), *(
-        totals[name] if name == "liquidatable_accounts" else float(totals[name]) for name in FIGURES
-    )
+    owed, notional, accounts = totals_at(walks, found[1] + Fraction(1, 10**20)).values()
+    shock = sign_of(direction) * middle(found)
+    return float(shock), float(owed), float(notional), accounts
 
 
 def by_engine(exchange: Exchange, direction: Direction, **target: float) -> Answer:
@@ -60,7 +58,7 @@ def by_engine(exchange: Exchange, direction: Direction, **target: float) -> Answ
     found = reverse(exchange, direction, **target)
     if found.shock is None:
         return None
-    return found.shock, *(getattr(found, name) for name in FIGURES)
+    return found.shock, found.bad_debt, found.liquidatable_notional, found.liquidatable_accounts
 
 
 def reverse(exchange: Exchange, direction: Any, **options: Any) -> Any:

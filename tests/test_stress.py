@@ -227,6 +227,27 @@ def test_a_rich_cross_bucket_hides_no_isolated_shortfall(stress: Stressing) -> N
 
 
 @both
+@pytest.mark.parametrize(("word", "flagged"), [("compare", 2), ("never", 1)])
+def test_never_excuses_only_who_must_hold_nothing(
+    stress: Stressing, word: str, flagged: int
+) -> None:
+    # `a` lacks 8.75 at 75; `d` owes 85 against 1 BTC, which is 10 too much there, and must
+    # hold nothing.
+    exchange = night(
+        *LONG.positions,
+        *LONG.balances,
+        balance("d", 1.0, "BTC"),
+        balance("d", -85.0),
+        trigger={"zero_requirement": word},
+    )
+    found = stress(exchange, shocks(down={"BTC": -0.25}, still={"ETH": 0.0}))
+    assert column(found["scenarios"], "liquidatable_accounts") == [flagged, 0]
+    assert column(found["scenarios"], "newly_liquidatable_accounts") == [flagged, 0]
+    assert column(found["scenarios"], "total_margin_deficit") == [18.75, 0.0]
+    assert column(found["accounts"], "scenarios_liquidatable") == [1, flagged - 1]
+
+
+@both
 def test_an_option_moves_by_its_own_row_and_its_underlying_by_the_base(stress: Stressing) -> None:
     exchange = night(position("a", "CALL", -2.0), balance("a", 100.0))
     found = stress(

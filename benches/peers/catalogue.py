@@ -1,7 +1,8 @@
 """Which peers do which work, and what each leaves out.
 
 Works: `w1` frames to account frame; `hot` prepared book to account frame; `w3` frames to prepared
-book (`w3s`: text ids); `positions` the rows of a sweep with their liquidation prices; `totals`.
+book (`w3s`: text ids); `positions` the rows of a sweep with their liquidation prices; `totals`;
+`w2` prepared book to what 100 price scenarios do; `breach` to each account's distance to its line.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from exchange import Exchange
     from peers.task import Task
 
-Answer = Literal["same", "thin", "book", "positions", "totals"]
+Answer = Literal["same", "thin", "book", "positions", "totals", "stress", "outcomes", "breach"]
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,29 @@ WORKS: dict[str, dict[str, Entry]] = {
         "numba": Entry("numba_peer", "positions", "Numba", "positions"),
     },
     "totals": {"margrave": Entry("ours", "totals", "margrave", "totals")},
+    "w2": {
+        "margrave": Entry("ours", "stress", "margrave", "stress"),
+        "numba": Entry("numba_stress", "thin", "Numba, 5 columns", "outcomes"),
+        "numba-wide": Entry("numba_stress_wide", "wide", "Numba, all columns", "stress"),
+        "scipy": Entry("scipy_stress", "single", "SciPy, one thread", "outcomes"),
+        "scipy-threads": Entry("scipy_stress", "threaded", "SciPy, blocks on threads", "outcomes"),
+        "polars-streaming": Entry(
+            "polars_stress", "task", "Polars, streaming", "outcomes", (STREAMING,)
+        ),
+        "numpy": Entry("matrix_stress", "by_numpy", "NumPy", "outcomes"),
+    },
+    "breach": {
+        "margrave": Entry("ours", "breach", "margrave", "breach"),
+        "numba": Entry("numba_breach", "breach", "Numba", "breach"),
+    },
 }
 
 #: What a peer cannot do on an exchange with all columns.
-PLAIN_ONLY = {("hot", "numba-wide"), ("positions", "numba")}
+PLAIN_ONLY = {
+    ("hot", "numba-wide"),
+    ("positions", "numba"),
+    *((work, name) for work in ("w2", "breach") for name in WORKS[work] if name != "margrave"),
+}
 
 
 def load(work: str, name: str) -> Callable[[Exchange], Task]:

@@ -17,7 +17,8 @@ from exchange import Exchange
 from peers import numba_kernels as kernels
 from peers import numba_prices
 from peers.csr import Csr, build, rows_of_accounts, summary
-from peers.numba_net import Array, Net, lines_of, net, sweep_wide, weights_of
+from peers.net import Array, Net, net, weights_of
+from peers.numba_net import lines_of, sweep_wide
 from peers.numpy_thin import to_frame
 from peers.polars_sweep import MONEY, RATIOS, STATUS
 from peers.task import Task, same

@@ -7,7 +7,9 @@ from typing import Any
 import polars as pl
 
 import margrave as mg
+import scenarios
 from exchange import Exchange
+from peers.outcomes import together
 from peers.task import BOOK, Task, same
 
 
@@ -78,3 +80,26 @@ def totals(exchange: Exchange) -> Task:
     book, market = book_of(exchange), mg.Market(exchange.instruments, exchange.assets)
     rules = rules_of(exchange)
     return Task(lambda: book.sweep(market, rules).totals, same)
+
+
+def stress_of(book: mg.Book, exchange: Exchange) -> mg.Stress:
+    """Return the book in the scenarios of `w2`."""
+    market = mg.Market(exchange.instruments, exchange.assets)
+    return book.stress(market, rules_of(exchange), scenarios.draw(exchange))
+
+
+def stress(exchange: Exchange) -> Task:
+    """Return the work `w2`: a row for each scenario, and the worst of each account."""
+    book, market = book_of(exchange), mg.Market(exchange.instruments, exchange.assets)
+    rules, moves = rules_of(exchange), scenarios.draw(exchange)
+    return Task(
+        lambda: book.stress(market, rules, moves),
+        lambda found: together(found.scenarios, found.accounts),
+    )
+
+
+def breach(exchange: Exchange) -> Task:
+    """Return the work `breach`: how far everything must fall until an account reaches its line."""
+    book, market = book_of(exchange), mg.Market(exchange.instruments, exchange.assets)
+    rules = rules_of(exchange)
+    return Task(lambda: book.breach(market, rules, "down"), same)

@@ -7,6 +7,7 @@ be held) make a `Sweep`: one row per account.
 
 from margrave import scenarios
 from margrave.book import Book, sweep
+from margrave.breach import ReverseStress
 from margrave.ccxt import tiers_from_ccxt
 from margrave.comparison import Comparison
 from margrave.curve import liquidation_curve
@@ -35,6 +36,7 @@ __all__ = [
     "InternalError",
     "MargraveError",
     "Market",
+    "ReverseStress",
     "Rules",
     "RulesError",
     "SchemaError",

@@ -19,6 +19,8 @@ __all__ = [
     "digest",
     "read_stream",
     "release_memory",
+    "run_breach",
+    "run_reverse_stress",
     "run_stress",
     "run_sweep",
     "synthetic",
@@ -81,6 +83,24 @@ def build_rules(
 def digest(frames: list[tuple[str, _ArrowStream]]) -> str: ...
 def read_stream(source: _ArrowStream) -> Table | None: ...
 def release_memory() -> int: ...
+def run_breach(
+    book: Book,
+    market: Market,
+    rules: Rules,
+    direction: str | dict[str, float],
+    quarantine: bool,
+    threads: int | None,
+) -> tuple[Sweep, Table]: ...
+def run_reverse_stress(
+    book: Book,
+    market: Market,
+    rules: Rules,
+    direction: str | dict[str, float],
+    by_debt: bool,
+    amount: float,
+    quarantine: bool,
+    threads: int | None,
+) -> tuple[Sweep, tuple[float, float, float, int] | None]: ...
 def run_stress(
     book: Book,
     market: Market,

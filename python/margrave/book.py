@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
 
 import polars as pl
 
 from margrave import engine, notebook
+from margrave.breach import ReverseStress, check_direction, check_target
 from margrave.comparison import Comparison, require_carriable
 from margrave.errors import MargraveError, RulesError, SchemaError
 from margrave.faults import merged, null_rejects, raise_faults, rejects
@@ -222,6 +224,110 @@ class Book:
         base = self._swept(swept, market, rules, threads, started)
         asked = Asked(self._core, self, market, rules, checked, threads)
         return Stress(asked, base, outcomes, worst)
+
+    def breach(
+        self,
+        market: Market,
+        rules: Rules,
+        direction: str | Mapping[str, float] | object = "down",
+        *,
+        threads: int | None = None,
+    ) -> pl.DataFrame:
+        """Return how far each account is from its trigger, along a direction.
+
+        Args:
+            market: As in `sweep`.
+            rules: As in `sweep`.
+            direction: How prices move by the shock `s`. `"down"` and `"up"` move what `*` moves
+                by `s` in (-1, 0] and [0, 10]; a mapping, or a frame `factor`, `beta`, moves each
+                factor by `beta * s`, `s` in [0, 10] as long as every price stays above 0;
+                `"adverse"` moves every instrument by `s` in [0, 1) against the bucket's net
+                position, collateral down and debts up.
+            threads: As in `sweep`.
+
+        Returns:
+            One row per account, in their order: `account_id`; `breach_shock`, the least `s` in
+            size at which any bucket's trigger is reached, exact through tiers and slices, null
+            unless `root`; `breach_kind`: `root`, `none` (nowhere), `breached` (already).
+
+        Raises:
+            DataError: A factor that the market lacks, a beta that is no number, or an option
+                that is held where its base moves: `direction.factor`, `direction.beta`.
+            MargraveError: A direction that is none; and as `sweep` does.
+
+        Example:
+            Long 2 at 100 with 30 in cash and a flat 10 %: `30 + 200 s = 20 (1 + s)` at
+            `s = -10 / 180`.
+
+            >>> import margrave as mg
+            >>> import polars as pl
+            >>> held = {"account_id": 1, "instrument_id": "X", "quantity": 2, "entry_price": 100}
+            >>> terms = {"instrument_id": "X", "kind": "linear", "settle_asset": "USD"}
+            >>> cash = {"account_id": 1, "asset_id": "USD", "amount": 30}
+            >>> flat = {"tier_table": "X", "floor": 0, "maintenance_rate": 0.1, "initial_rate": 0.2}
+            >>> full = {"weight_table": "USD", "maintenance_weight": 1}
+            >>> instruments = pl.DataFrame([terms | {"mark_price": 100}])
+            >>> market = mg.Market(instruments, pl.DataFrame([{"asset_id": "USD", "price": 1}]))
+            >>> book = mg.Book(pl.DataFrame([held]), pl.DataFrame([cash]), instruments)
+            >>> rules = mg.Rules.load({"tiers": [flat], "weights": [full]})
+            >>> book.breach(market, rules)["breach_shock"].round(6).to_list()
+            [-0.055556]
+        """
+        threads = self._checked_inputs(market, rules, threads)
+        checked = check_direction(direction, market.factors)
+        started = time.perf_counter()
+        swept, found = engine.breach(
+            self._core,
+            market._core,
+            rules._core,
+            checked,
+            quarantine=self._quarantine,
+            threads=threads,
+        )
+        self._swept(swept, market, rules, threads, started)
+        return pl.DataFrame([self.account_ids().alias("account_id"), *found])
+
+    def reverse_stress(
+        self,
+        market: Market,
+        rules: Rules,
+        direction: str | Mapping[str, float] | object = "down",
+        *,
+        bad_debt: float | None = None,
+        liquidatable_notional: float | None = None,
+        threads: int | None = None,
+    ) -> ReverseStress:
+        """Return the smallest move along a direction at which the exchange reaches an amount.
+
+        Args:
+            market: As in `sweep`.
+            rules: As in `sweep`.
+            direction: As in `breach`.
+            bad_debt: The amount that total bad debt is to reach, such as an insurance fund;
+                valuation asset.
+            liquidatable_notional: Or the amount that the gross notional of all accounts past the
+                line, at the moved prices, is to reach.
+            threads: As in `sweep`.
+
+        Raises:
+            MargraveError: Not just one target is given, or it is no finite number above 0; and
+                as `breach` does.
+        """
+        threads = self._checked_inputs(market, rules, threads)
+        target = check_target(bad_debt, liquidatable_notional)
+        checked = check_direction(direction, market.factors)
+        started = time.perf_counter()
+        swept, reached = engine.reverse_stress(
+            self._core,
+            market._core,
+            rules._core,
+            checked,
+            target,
+            quarantine=self._quarantine,
+            threads=threads,
+        )
+        self._swept(swept, market, rules, threads, started)
+        return ReverseStress(None) if reached is None else ReverseStress(*reached)
 
     def _checked_inputs(self, market: Market, rules: Rules, threads: int | None) -> int | None:
         if not isinstance(market, Market):

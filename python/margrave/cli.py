@@ -132,7 +132,7 @@ def demo(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> int:
-    """Generate an exchange, sweep it and stress it, print what was found.
+    """Generate an exchange, sweep and stress it, print what was found.
 
     Shows what a risk officer asks first: accounts by status, what is at risk, the worst, and
     what a fall of all prices would do. Kept in --out is what sweep writes.

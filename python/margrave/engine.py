@@ -22,6 +22,7 @@ __all__ = [
     "account_ids",
     "account_rows",
     "accounts",
+    "breach",
     "buckets",
     "build_book",
     "build_market",
@@ -33,6 +34,7 @@ __all__ = [
     "positions",
     "read_stream",
     "release_memory",
+    "reverse_stress",
     "shocked",
     "stress",
     "sweep",
@@ -169,6 +171,45 @@ def stress(
     named = [(name, dict(factors)) for name, factors in scenarios]
     swept, outcomes, worst = _core.run_stress(book, market, rules, named, quarantine, threads)
     return swept, pl.DataFrame(outcomes), pl.DataFrame(worst)
+
+
+def breach(
+    book: CoreBook,
+    market: CoreMarket,
+    rules: CoreRules,
+    direction: str | dict[str, float],
+    *,
+    quarantine: bool,
+    threads: int | None,
+) -> tuple[CoreSweep, pl.DataFrame]:
+    """Return the sweep of the market as given, and shock and kind of every account.
+
+    Raises:
+        DataError: An account holds an option whose base the direction moves.
+    """
+    swept, found = _core.run_breach(book, market, rules, direction, quarantine, threads)
+    return swept, pl.DataFrame(found)
+
+
+def reverse_stress(
+    book: CoreBook,
+    market: CoreMarket,
+    rules: CoreRules,
+    direction: str | dict[str, float],
+    target: tuple[bool, float],
+    *,
+    quarantine: bool,
+    threads: int | None,
+) -> tuple[CoreSweep, tuple[float, float, float, int] | None]:
+    """Return the sweep of the market as given, and the move at which the target is reached.
+
+    Raises:
+        DataError: As `breach`.
+    """
+    by_debt, amount = target
+    return _core.run_reverse_stress(
+        book, market, rules, direction, by_debt, amount, quarantine, threads
+    )
 
 
 def account_ids(book: CoreBook) -> pl.Series | None:

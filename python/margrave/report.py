@@ -322,8 +322,8 @@ def _first_steps(first: pl.DataFrame, steps: int, unit: str) -> str:
         [_percent(s), f"{n:,}", _money(money, places), f"{all_n:,}", _money(all_money, places)]
         for s, n, money, all_n, all_money in first.iter_rows()
     ]
-    title = f"The first {first.height:,} of {_count(steps, 'step')} of the liquidation curve"
-    return "\n".join([f"{title}, in {unit}", *_table(rows)])
+    some = f" first {first.height:,} of {steps:,} steps of the" if first.height < steps else ""
+    return "\n".join([f"The{some} liquidation curve, in {unit}", *_table(rows)])
 
 
 def _at_round(curve: pl.DataFrame, unit: str) -> str:

@@ -121,7 +121,7 @@ def breach(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> int:
-    """Compute the move at which each account of a night reaches its trigger.
+    """Compute the move that brings each account to its trigger.
 
     Written to --out are breach, a row for each account, curve, how much is past its trigger
     at which shock (.parquet), and manifest.json. Exit code and totals are those of the market

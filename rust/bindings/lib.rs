@@ -1,6 +1,7 @@
 //! `margrave._core`: one thin function per operation over `margrave_core`.
 
 mod arrow;
+mod breach;
 mod decimals;
 mod errors;
 mod inputs;
@@ -306,6 +307,9 @@ mod _core {
 
     #[pymodule_export]
     use crate::arrow::read_stream;
+
+    #[pymodule_export]
+    use crate::breach::{run_breach, run_reverse_stress};
 
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -314,6 +314,16 @@ impl Conventions {
         past && (self.zero_requirement == ZeroRequirement::Compare || maintenance_margin > 0.0)
     }
 
+    /// The same of a margin buffer: a difference is below 0, or 0, where its numbers compare so.
+    #[inline]
+    pub fn is_past_by(&self, margin_buffer: f64, maintenance_margin: f64) -> bool {
+        let past = match self.compare {
+            Compare::Lt => margin_buffer < 0.0,
+            Compare::Le => margin_buffer <= 0.0,
+        };
+        past && (self.zero_requirement == ZeroRequirement::Compare || maintenance_margin > 0.0)
+    }
+
     /// What counts of an instrument's profit or loss.
     #[inline]
     pub fn counted(&self, profit: f64) -> f64 {

@@ -9,7 +9,7 @@
 use pulp::Simd;
 
 use crate::block::Bucket;
-use crate::conventions::{Conventions, ProfitAndLoss, TierEdge};
+use crate::conventions::{Compare, Conventions, ProfitAndLoss, TierEdge, ZeroRequirement};
 use crate::keys::NONE;
 use crate::margin::{Margin, Status};
 use crate::market::Kind;
@@ -29,16 +29,20 @@ pub(crate) type Lane = [f64; LANES];
 
 /// What rows need of an instrument whatever its price.
 #[derive(Clone, Copy)]
-struct Line {
-    multiplier: f64,
+pub(crate) struct Line {
+    pub(crate) multiplier: f64,
+    /// The least and the greatest notional of a contract in the pass, settle asset.
+    pub(crate) span: [f64; 2],
+    /// The greatest, valuation asset.
+    pub(crate) most: f64,
     /// Notional from which on the first tier may not be the right one.
-    bound: f64,
-    rate: f64,
-    tiers: u32,
+    pub(crate) bound: f64,
+    pub(crate) rate: f64,
+    pub(crate) tiers: u32,
     /// The settle asset, by its place in `Marks::assets`.
-    settle: u32,
-    settle_weights: u32,
-    is_inverse: bool,
+    pub(crate) settle: u32,
+    pub(crate) settle_weights: u32,
+    pub(crate) is_inverse: bool,
     is_option: bool,
 }
 
@@ -55,11 +59,13 @@ struct Prices {
 
 /// What balances need of an asset whatever its price.
 #[derive(Clone, Copy)]
-struct Coin {
+pub(crate) struct Coin {
+    /// The greatest price in the pass, valuation asset.
+    pub(crate) highest: f64,
     /// Value from which on the first slice may not be the right one.
-    bound: f64,
-    weight: f64,
-    weights: u32,
+    pub(crate) bound: f64,
+    pub(crate) weight: f64,
+    pub(crate) weights: u32,
 }
 
 /// Prices of an asset in a run, valuation asset.
@@ -71,9 +77,12 @@ struct AssetPrices {
 
 /// All instruments and assets in some scenarios. See the module.
 pub(crate) struct Lanes<'a> {
-    rules: &'a Rules,
-    lines: Vec<Line>,
-    coins: Vec<Coin>,
+    pub(crate) rules: &'a Rules,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) coins: Vec<Coin>,
+    /// By run, then by instrument, then by asset: notional of a contract, price; valuation asset.
+    worths: Vec<Lane>,
+    are_fused: bool,
     /// By run, then by instrument.
     prices: Vec<Prices>,
     /// By run, then by asset.
@@ -83,6 +92,18 @@ pub(crate) struct Lanes<'a> {
 
 /// A number in each lane of a run, as `R` vectors.
 pub(crate) type Vectors<S, const R: usize> = [<S as Simd>::f64s; R];
+
+/// What is past a line in an account, in a run of scenarios.
+#[derive(Default)]
+pub(crate) struct Past {
+    /// Whether anything may be.
+    pub(crate) is_near: bool,
+    /// Scenarios, by bits, in which it is past the line.
+    pub(crate) is_past: u32,
+    /// Scenarios, by bits, in which it is bankrupt.
+    pub(crate) is_bankrupt: u32,
+    pub(crate) bad_debt: Lane,
+}
 
 /// Where a bucket stands in a run, and what it must hold.
 #[derive(Clone, Copy)]
@@ -150,12 +171,30 @@ impl<'a> Lanes<'a> {
                 assets.push(AssetPrices { price, highest: span(&price)[1] });
             }
         }
+        let runs = scenarios.len().div_ceil(LANES);
+        let coins = first.assets.iter().enumerate().map(|(place, mark)| {
+            let of_runs = (0..runs).map(|run| assets[run * first.assets.len() + place].highest);
+            let slice = (mark.weights != NONE).then(|| rules.weights.table(mark.weights).first());
+            Coin {
+                highest: of_runs.fold(0.0, f64::max),
+                bound: slice.map_or(f64::NEG_INFINITY, |slice| slice.end),
+                weight: slice.map_or(0.0, |slice| slice.maintenance),
+                weights: mark.weights,
+            }
+        });
+        let coins: Vec<Coin> = coins.collect();
         let nothing = [Tier::default()];
-        let lines = first.instruments.iter().map(|mark| {
+        let lines = first.instruments.iter().enumerate().map(|(place, mark)| {
             let known = mark.tiers != NONE;
             let table = if known { rules.tiers.table(mark.tiers) } else { &nothing };
+            let spans = (0..runs).map(|run| prices[run * first.instruments.len() + place].span);
+            let span = spans.fold([f64::INFINITY, 0.0], |all, its| {
+                [f64::min(all[0], its[0]), f64::max(all[1], its[1])]
+            });
             Line {
                 multiplier: mark.multiplier,
+                span,
+                most: span[1] * coins.get(mark.settle as usize).map_or(0.0, |coin| coin.highest),
                 bound: table.get(1).map_or(f64::INFINITY, |tier| tier.floor),
                 rate: table[0].maintenance.rate,
                 tiers: mark.tiers,
@@ -166,16 +205,50 @@ impl<'a> Lanes<'a> {
             }
         });
         let lines: Vec<Line> = lines.collect();
-        let coins = first.assets.iter().map(|mark| {
-            let slice = (mark.weights != NONE).then(|| rules.weights.table(mark.weights).first());
-            Coin {
-                bound: slice.map_or(f64::NEG_INFINITY, |slice| slice.end),
-                weight: slice.map_or(0.0, |slice| slice.maintenance),
-                weights: mark.weights,
-            }
-        });
+        let mut worths = Vec::with_capacity(runs * (lines.len() + coins.len()));
+        for run in 0..runs {
+            let of_run = &assets[run * coins.len()..][..coins.len()];
+            worths.extend(lines.iter().zip(&prices[run * lines.len()..]).map(|(line, prices)| {
+                let settle = of_run.get(line.settle as usize).map_or([0.0; LANES], |a| a.price);
+                std::array::from_fn(|lane| prices.value[lane] * settle[lane])
+            }));
+            worths.extend(of_run.iter().map(|asset| asset.price));
+        }
+        // Then what is bankrupt is past the line, and the buffer is a sum.
+        let are_fused = conventions.profit_weight == 1.0 && rules.weights.lend_at_par();
         let has_options = lines.iter().any(|line| line.is_option);
-        Some(Self { rules, coins: coins.collect(), lines, prices, assets, has_options })
+        Some(Self { rules, lines, coins, worths, are_fused, prices, assets, has_options })
+    }
+
+    /// Whether a bucket's margin buffer may be told by one sum, and a bankrupt one is below 0.
+    #[inline(always)]
+    pub(crate) fn are_fused(&self) -> bool {
+        self.are_fused
+    }
+
+    /// What one contract of each instrument, then one unit of each asset is worth in a run.
+    #[inline(always)]
+    pub(crate) fn worths(&self, run: usize) -> &[Lane] {
+        let width = self.lines.len() + self.coins.len();
+        &self.worths[run * width..][..width]
+    }
+
+    /// What contracts of an instrument must hold, valuation asset.
+    #[inline(always)]
+    pub(crate) fn required_of<S: Simd, const R: usize>(
+        &self,
+        simd: S,
+        instrument: u32,
+        contracts: f64,
+        run: usize,
+    ) -> Vectors<S, R> {
+        let (line, prices) = self.priced(instrument, run);
+        let settle = vectors::<S, R>(&self.asset(line.settle, run).price);
+        let mut required = self.required::<S, R>(simd, line, contracts, prices);
+        for v in 0..R {
+            required[v] = simd.mul_f64s(required[v], settle[v]);
+        }
+        required
     }
 
     /// Whether the bucket has no row that says more than a line does.
@@ -379,22 +452,30 @@ impl<'a> Lanes<'a> {
 
     /// Notional that is margined, valuation asset.
     #[inline(always)]
-    pub(crate) fn gross_notional(&self, bucket: &Bucket<'_>, run: usize) -> Lane {
-        let mut gross = [0.0; LANES];
+    pub(crate) fn gross_notional<S: Simd, const R: usize>(
+        &self,
+        simd: S,
+        bucket: &Bucket<'_>,
+        run: usize,
+    ) -> Vectors<S, R> {
+        let mut gross = [simd.splat_f64s(0.0); R];
         let rows = bucket.instrument.len();
         let mut row = 0;
         while row < rows {
             let instrument = bucket.instrument[row];
             let (line, prices) = self.priced(instrument, run);
-            let settle = &self.asset(line.settle, run).price;
+            let settle = vectors::<S, R>(&self.asset(line.settle, run).price);
+            let value = vectors::<S, R>(&prices.value);
             let mut held = bucket.quantity[row];
             row += 1;
             while row < rows && bucket.instrument[row] == instrument {
                 held += bucket.quantity[row];
                 row += 1;
             }
-            for ((gross, value), settle) in gross.iter_mut().zip(&prices.value).zip(settle) {
-                *gross += held.abs() * value * settle;
+            let contracts = simd.splat_f64s(held.abs());
+            for v in 0..R {
+                let notional = simd.mul_f64s(contracts, value[v]);
+                gross[v] = simd.add_f64s(gross[v], simd.mul_f64s(notional, settle[v]));
             }
         }
         gross
@@ -518,23 +599,79 @@ impl<S: Simd, const R: usize> Standing<S, R> {
         simd.reduce_min_f64s(lowest)
     }
 
-    /// Scenarios, by bits, in which it is past the line, and in which it is bankrupt.
-    #[inline(never)]
-    pub(crate) fn past_and_bankrupt(&self, conventions: &Conventions) -> [u32; 2] {
-        let (required, debt) = (lanes::<S, R>(&self.required), lanes::<S, R>(&self.debt));
-        let buffers = lanes::<S, R>(&self.margin_buffer);
-        let equities = lanes::<S, R>(&self.equity);
-        let mut found = [0; 2];
-        for lane in 0..LANES {
-            if !self.is_open && debt[lane] == 0.0 {
-                continue;
-            }
-            // A difference is below 0, or 0, exactly where the numbers compare so.
-            let is_past = conventions.is_past(buffers[lane], 0.0_f64.min(required[lane]))
-                && (required[lane] > 0.0 || conventions.is_past(buffers[lane], required[lane]));
-            found[0] |= u32::from(is_past) << lane;
-            found[1] |= u32::from(equities[lane] < 0.0) << lane;
+    /// What of it is past a line.
+    #[inline(always)]
+    pub(crate) fn near(&self, simd: S, conventions: &Conventions) -> Near {
+        // The sign of a zero is none, once 0 is added.
+        let (zero, mut buffers, mut equities) =
+            (simd.splat_f64s(0.0), self.margin_buffer, self.equity);
+        for v in 0..R {
+            buffers[v] = simd.add_f64s(buffers[v], zero);
+            equities[v] = simd.add_f64s(equities[v], zero);
         }
-        found
+        let (margin_buffer, equity) = (lanes::<S, R>(&buffers), lanes::<S, R>(&equities));
+        let (lacks, is_bankrupt) = (signs(&margin_buffer), signs(&equity));
+        let mut near = Near {
+            margin_buffer,
+            lacks,
+            is_past: lacks,
+            is_bankrupt,
+            bad_debt: equity.map(bad_debt),
+        };
+        let is_usual = conventions.compare == Compare::Lt
+            && conventions.zero_requirement == ZeroRequirement::Compare;
+        if !self.is_open || !is_usual {
+            let (required, debt) = (lanes::<S, R>(&self.required), lanes::<S, R>(&self.debt));
+            near.look_closely(&required, &debt, self.is_open, conventions);
+        }
+        near
     }
+}
+
+/// A bucket of which something may be past a line, in a run.
+pub(crate) struct Near {
+    pub(crate) margin_buffer: Lane,
+    /// Scenarios, by bits, in which it lacks something to reach the line.
+    pub(crate) lacks: u32,
+    /// Scenarios, by bits, in which it is past the line.
+    pub(crate) is_past: u32,
+    /// Scenarios, by bits, in which it is bankrupt.
+    pub(crate) is_bankrupt: u32,
+    pub(crate) bad_debt: Lane,
+}
+
+impl Near {
+    #[inline(never)]
+    fn look_closely(
+        &mut self,
+        required: &Lane,
+        debt: &Lane,
+        is_open: bool,
+        conventions: &Conventions,
+    ) {
+        for lane in 0..LANES {
+            let is_flat = !is_open && debt[lane] == 0.0;
+            let is_past =
+                !is_flat && conventions.is_past_by(self.margin_buffer[lane], required[lane]);
+            self.is_past = self.is_past & !(1 << lane) | u32::from(is_past) << lane;
+            if is_flat {
+                self.is_bankrupt &= !(1 << lane);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn bad_debt(equity: f64) -> f64 {
+    if equity < 0.0 { -equity } else { 0.0 }
+}
+
+/// The lanes, by bits, whose number has a sign.
+#[inline(always)]
+fn signs(lane: &Lane) -> u32 {
+    let mut signs = 0;
+    for (place, number) in lane.iter().enumerate() {
+        signs |= ((number.to_bits() >> 63) as u32) << place;
+    }
+    signs
 }

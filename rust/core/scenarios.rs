@@ -45,6 +45,13 @@ pub struct Quotes {
     pub assets: Vec<f64>,
 }
 
+impl Moves {
+    /// The mean move of the marks; 0 where there are none.
+    pub(crate) fn mean(&self) -> f64 {
+        self.marks.iter().sum::<f64>() / self.marks.len().max(1) as f64
+    }
+}
+
 impl Market {
     /// What each price moves by, by the market's codes.
     pub fn moves(&self, factors: &Factors, valuation_asset: &str) -> Moves {

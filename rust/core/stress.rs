@@ -12,9 +12,9 @@ use crate::batch;
 use crate::block::{Block, Bucket, Rows};
 use crate::book::Book;
 use crate::error::{Error, Result};
-use crate::exact::{ExactSum, FEW};
+use crate::fused::Form;
 use crate::keys::NONE;
-use crate::lanes::{LANES, Lane, Lanes, Standing, Vectors, lanes, least};
+use crate::lanes::{LANES, Lane, Lanes, Past, Standing, Vectors, lanes, least, vectors};
 use crate::margin::{Joined, Margin, Status, margin_of};
 use crate::market::Market;
 use crate::marks::Marks;
@@ -23,6 +23,8 @@ use crate::plain::Plain;
 use crate::rules::Rules;
 use crate::scenarios::{Quotes, Scenario};
 use crate::sweep::{Sweep, THREAD_ACCOUNTS, group};
+pub use crate::tallies::Outcome;
+use crate::tallies::{Tallies, tally_bankrupt, tally_lack, tally_past};
 
 /// Scenarios that are looked at in one pass over the book, at most.
 const PASS: usize = 8 * LANES;
@@ -30,23 +32,6 @@ const PASS: usize = 8 * LANES;
 const ROOM: usize = 64 << 20;
 /// Accounts for which it is worth to start a thread, in one scenario.
 const THREAD_PAIRS: usize = 4 * THREAD_ACCOUNTS;
-
-/// What one scenario does to the exchange.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Outcome {
-    /// Accounts past the line.
-    pub liquidatable_accounts: u64,
-    /// Those that are not so in the market as given.
-    pub newly_liquidatable_accounts: u64,
-    /// Accounts with a bucket whose equity is below 0.
-    pub bankrupt_accounts: u64,
-    /// Gross notional of the accounts past the line, correctly rounded.
-    pub liquidatable_notional: f64,
-    /// Correctly rounded.
-    pub total_bad_debt: f64,
-    /// What buckets lack to reach the line, correctly rounded.
-    pub total_margin_deficit: f64,
-}
 
 /// The worst scenario of each account, by the account's number.
 pub struct Worst {
@@ -99,18 +84,29 @@ impl Stress {
                 let whose = format!("scenarios.factor: scenario {:?} moves", scenario.name);
                 let factors = (&scenario.factors, &moves);
                 base.marks.check_options(book, market, factors, &base.indeterminate, &whose)?;
-                Ok(base.marks.quoted(market, &quotes.under(scenario, market, &moves)?))
+                let quotes = quotes.under(scenario, market, &moves)?;
+                Ok((moves.mean(), base.marks.quoted(market, &quotes)))
             };
-            let marks = scenarios.iter().map(moved).collect::<Result<Vec<Marks>>>()?;
-            let kernel = Kernel::new(&marks, rules, base, number * pass);
+            let moved = scenarios.iter().map(moved).collect::<Result<Vec<(f64, Marks)>>>()?;
+            // Scenarios that are alike stand together: then most runs are far from any line.
+            let mut order: Vec<(f64, u32, Marks)> =
+                moved.into_iter().zip(0..).map(|((mean, marks), at)| (mean, at, marks)).collect();
+            order.sort_by(|one, other| one.0.total_cmp(&other.0));
+            let first = number * pass;
+            let numbers: Vec<u32> = order.iter().map(|(_, at, _)| first as u32 + at).collect();
+            let marks: Vec<Marks> = order.into_iter().map(|(_, _, marks)| marks).collect();
+            let kernel = Kernel::new(&marks, &numbers, rules, base, first == 0);
             let tallies = kernel.run(base.blocks(book), &mut worst, threads);
-            if let Some(lane) = tallies.overflown {
-                let name = &scenarios[lane.min(scenarios.len() - 1)].name;
+            if let Some(place) = tallies.overflown {
+                let name = &scenarios[numbers[place] as usize - first].name;
                 return Err(Error::Data(format!(
                     "scenarios.price_shock: in scenario {name:?} the money of an account overflows"
                 )));
             }
-            outcomes.extend(tallies.of.iter().map(Tally::outcome));
+            outcomes.resize(first + scenarios.len(), Outcome::default());
+            for (number, tally) in numbers.iter().zip(&tallies.of) {
+                outcomes[*number as usize] = tally.outcome();
+            }
         }
         Ok(Self { outcomes, worst })
     }
@@ -160,105 +156,12 @@ struct WorstPart<'a> {
     liquidatable: &'a mut [i64],
 }
 
-/// A sum that takes its values in heaps.
-#[derive(Clone)]
-struct Heap {
-    sum: ExactSum,
-    few: [f64; FEW],
-    held: usize,
-}
-
-impl Default for Heap {
-    fn default() -> Self {
-        Self { sum: ExactSum::default(), few: [0.0; FEW], held: 0 }
-    }
-}
-
-impl Heap {
-    #[inline(always)]
-    fn add(&mut self, value: f64) {
-        self.few[self.held] = value;
-        self.held += 1;
-        if self.held == FEW {
-            self.settle();
-        }
-    }
-
-    #[inline(never)]
-    fn settle(&mut self) {
-        self.sum.add_few(&self.few[..self.held]);
-        self.held = 0;
-    }
-
-    fn merge(&mut self, mut other: Self) {
-        other.settle();
-        self.sum.merge(&other.sum);
-    }
-
-    fn round(&self) -> f64 {
-        let mut all = self.clone();
-        all.settle();
-        all.sum.round()
-    }
-}
-
-/// What one scenario does to the accounts seen so far.
-#[derive(Clone, Default)]
-struct Tally {
-    liquidatable: u64,
-    newly: u64,
-    bankrupt: u64,
-    notional: Heap,
-    bad_debt: Heap,
-    deficit: Heap,
-}
-
-impl Tally {
-    fn merge(&mut self, other: Self) {
-        self.liquidatable += other.liquidatable;
-        self.newly += other.newly;
-        self.bankrupt += other.bankrupt;
-        self.notional.merge(other.notional);
-        self.bad_debt.merge(other.bad_debt);
-        self.deficit.merge(other.deficit);
-    }
-
-    fn outcome(&self) -> Outcome {
-        Outcome {
-            liquidatable_accounts: self.liquidatable,
-            newly_liquidatable_accounts: self.newly,
-            bankrupt_accounts: self.bankrupt,
-            liquidatable_notional: self.notional.round(),
-            total_bad_debt: self.bad_debt.round(),
-            total_margin_deficit: self.deficit.round(),
-        }
-    }
-}
-
-/// Tallies of a pass, and a scenario in which money overflowed.
-struct Tallies {
-    of: Vec<Tally>,
-    overflown: Option<usize>,
-}
-
 /// What a thread carries from account to account.
 struct Run {
     tallies: Tallies,
     joined: Joined,
-    /// Whether each bucket of the block goes the short way.
-    is_plain: Vec<bool>,
-}
-
-/// What is past a line in an account, in a run of scenarios.
-#[derive(Default)]
-struct Past {
-    /// Whether anything may be.
-    is_near: bool,
-    bad_debt: Lane,
-    /// Scenarios, by bits, in which it is past the line.
-    is_past: u32,
-    /// Scenarios, by bits, in which it is bankrupt.
-    is_bankrupt: u32,
+    /// Of the buckets of the account that is looked at.
+    forms: Vec<Form>,
 }
 
 /// The inputs of a pass over the book.
@@ -268,30 +171,38 @@ struct Kernel<'a> {
     lanes: Option<Lanes<'a>>,
     rules: &'a Rules,
     base: &'a Sweep,
-    /// The number of the pass's first scenario.
-    first: usize,
+    /// The number of each scenario of the pass.
+    numbers: &'a [u32],
+    /// Whether this is the first pass.
+    is_first: bool,
 }
 
 impl<'a> Kernel<'a> {
-    fn new(marks: &'a [Marks], rules: &'a Rules, base: &'a Sweep, first: usize) -> Self {
+    fn new(
+        marks: &'a [Marks],
+        numbers: &'a [u32],
+        rules: &'a Rules,
+        base: &'a Sweep,
+        is_first: bool,
+    ) -> Self {
         Self {
             marks,
             plains: marks.iter().map(|marks| Plain::new(marks, rules)).collect(),
             lanes: Lanes::new(marks, rules),
             rules,
             base,
-            first,
+            numbers,
+            is_first,
         }
     }
 
     fn run(&self, blocks: &[Block], worst: &mut Worst, threads: usize) -> Tallies {
         let parts = worst.parts(blocks.iter().map(Block::accounts));
         let tasks: Vec<(&Block, WorstPart<'_>)> = blocks.iter().zip(parts).collect();
-        let nothing = || Tallies { of: vec![Tally::default(); self.marks.len()], overflown: None };
+        let nothing = || Tallies::new(self.marks.len());
         let arch = pulp::Arch::new();
         let answers = batch::map(threads, group(tasks, 8 * threads), |tasks| {
-            let (joined, is_plain) = (Joined::default(), Vec::new());
-            let mut run = Run { tallies: nothing(), joined, is_plain };
+            let mut run = Run { tallies: nothing(), joined: Joined::default(), forms: Vec::new() };
             for (block, mut part) in tasks {
                 let (part, run) = (&mut part, &mut run);
                 arch.dispatch(BlockStress { kernel: self, block, part, run });
@@ -299,10 +210,7 @@ impl<'a> Kernel<'a> {
             run.tallies
         });
         let mut all = nothing();
-        for tallies in answers {
-            all.overflown = all.overflown.or(tallies.overflown);
-            all.of.iter_mut().zip(tallies.of).for_each(|(mine, theirs)| mine.merge(theirs));
-        }
+        answers.into_iter().for_each(|tallies| all.merge(tallies));
         all
     }
 
@@ -315,51 +223,123 @@ impl<'a> Kernel<'a> {
         part: &mut WorstPart<'_>,
         run: &mut Run,
     ) {
-        if self.first == 0 {
+        if self.is_first {
             part.scenario.fill(NONE);
             part.margin_buffer.fill(f64::INFINITY);
             part.liquidatable.fill(0);
         }
         let rows = block.rows();
-        let goes_short =
-            |bucket| self.lanes.as_ref().is_some_and(|lanes| lanes.admits(&rows.bucket(bucket)));
-        run.is_plain.clear();
-        run.is_plain.extend((0..block.buckets()).map(goes_short));
         let indeterminate = &self.base.indeterminate[block.first_account..][..block.accounts()];
-        for at in 0..self.marks.len().div_ceil(LANES) {
-            for account in 0..block.accounts() {
-                if indeterminate[account] {
-                    continue;
-                }
-                let (buffer, past) = self.account::<S, R>(simd, block, &rows, account, at, run);
-                let lowest = least::<S, R>(simd, &buffer);
-                if lowest < part.margin_buffer[account] {
-                    // What fills the last run up repeats its last scenario.
-                    let lane = lanes::<S, R>(&buffer).iter().position(|b| *b == lowest);
-                    let place = self.first + at * LANES + lane.unwrap_or(0);
-                    part.scenario[account] = place as u32;
-                    part.margin_buffer[account] = lowest;
-                }
-                if past.is_near {
-                    let flagged = past.is_past & self.used(at);
-                    part.liquidatable[account] += i64::from(flagged.count_ones());
-                    self.tally(block, &rows, account, at, &past, run);
-                }
-            }
-        }
+        let is_past_now =
+            &self.base.accounts.is_liquidatable[block.first_account..][..block.accounts()];
+        let mut buckets = Vec::new();
         for account in 0..block.accounts() {
             if indeterminate[account] {
                 part.status[account] = Status::Indeterminate as u8;
-            } else if let Some(place) = (part.scenario[account] as usize).checked_sub(self.first) {
+                continue;
+            }
+            buckets.clear();
+            let mut is_plain = self.lanes.is_some();
+            for number in block.buckets_of(account) {
+                let bucket = rows.bucket(number);
+                is_plain = is_plain && self.lanes.as_ref().is_some_and(|l| l.admits(&bucket));
+                buckets.push(bucket);
+            }
+            let (mut lowest, mut number) = (part.margin_buffer[account], part.scenario[account]);
+            let mut worst = None;
+            let needed = self.needed::<S, R>(simd, &buckets, is_plain, run);
+            for at in 0..self.marks.len().div_ceil(LANES) {
+                if needed >> at & 1 == 0 {
+                    continue;
+                }
+                let mut past = Past::default();
+                let buffer = self.account::<S, R>(simd, &buckets, is_plain, at, &mut past, run);
+                let of_run = least::<S, R>(simd, &buffer);
+                if of_run <= lowest {
+                    for (lane, of_lane) in lanes::<S, R>(&buffer).iter().enumerate() {
+                        // What fills the last run up repeats its last scenario.
+                        let place = (at * LANES + lane).min(self.marks.len() - 1);
+                        let is_worse = of_run < lowest || self.numbers[place] < number;
+                        if *of_lane == of_run && is_worse {
+                            (lowest, number, worst) = (of_run, self.numbers[place], Some(place));
+                        }
+                    }
+                }
+                if past.is_near {
+                    past.is_past &= self.used(at);
+                    past.is_bankrupt &= self.used(at);
+                    part.liquidatable[account] += i64::from(past.is_past.count_ones());
+                    if past.is_past != 0 {
+                        let gross = self.gross::<S, R>(simd, &buckets, is_plain, at, run);
+                        tally_past(
+                            &past,
+                            is_past_now[account],
+                            &gross,
+                            &mut run.tallies.of[at * LANES..],
+                        );
+                    }
+                    tally_bankrupt(&past, &mut run.tallies.of[at * LANES..]);
+                }
+            }
+            if let Some(place) = worst {
                 let margin = self.margin(block, &rows, account, place, &mut run.joined);
                 if !margin.is_finite() {
                     run.tallies.overflown = Some(place);
                 }
+                part.scenario[account] = number;
                 part.margin_buffer[account] = margin.margin_buffer;
                 part.status[account] = margin.status as u8;
                 part.bad_debt[account] = margin.bad_debt;
             }
         }
+    }
+
+    /// The runs, by bits, that must be looked at closely: those in which something may be past a
+    /// line, or the margin buffer lowest. All others are told by sums whose error is bounded.
+    #[inline(always)]
+    fn needed<S: Simd, const R: usize>(
+        &self,
+        simd: S,
+        buckets: &[Bucket<'_>],
+        is_plain: bool,
+        run: &mut Run,
+    ) -> u32 {
+        let all = u32::MAX;
+        let Some(lanes) = self.lanes.as_ref().filter(|lanes| is_plain && lanes.are_fused()) else {
+            return all;
+        };
+        let forms = &mut run.forms;
+        forms.resize_with(buckets.len().max(forms.len()), Form::default);
+        let mut error = 0.0;
+        for (bucket, form) in buckets.iter().zip(&mut *forms) {
+            if !form.fuse(bucket, lanes) {
+                return all;
+            }
+            error += form.error;
+        }
+        let (mut lows, mut needed) = ([f64::INFINITY; PASS / LANES], 0);
+        for (at, low) in lows.iter_mut().enumerate().take(self.marks.len().div_ceil(LANES)) {
+            let mut buffer = [simd.splat_f64s(0.0); R];
+            for (number, form) in forms.iter().take(buckets.len()).enumerate() {
+                let of_bucket = form.margin_buffer::<S, R>(simd, lanes, at);
+                if least::<S, R>(simd, &of_bucket) <= form.error {
+                    needed |= 1 << at;
+                }
+                if number == 0 {
+                    buffer = of_bucket;
+                } else {
+                    for v in 0..R {
+                        buffer[v] = simd.add_f64s(buffer[v], of_bucket[v]);
+                    }
+                }
+            }
+            *low = least::<S, R>(simd, &buffer);
+        }
+        let lowest = lows.iter().copied().fold(f64::INFINITY, f64::min) + 4.0 * error;
+        for (at, low) in lows.iter().enumerate() {
+            needed |= u32::from(*low <= lowest) << at;
+        }
+        needed
     }
 
     /// The margin buffers of an account in a run, and what is past a line; what its buckets lack
@@ -368,23 +348,20 @@ impl<'a> Kernel<'a> {
     fn account<S: Simd, const R: usize>(
         &self,
         simd: S,
-        block: &Block,
-        rows: &Rows<'_>,
-        account: usize,
+        buckets: &[Bucket<'_>],
+        is_plain: bool,
         at: usize,
+        past: &mut Past,
         run: &mut Run,
-    ) -> (Vectors<S, R>, Past) {
-        let mut past = Past::default();
-        let mut buffer = [simd.splat_f64s(0.0); R];
-        let buckets = block.buckets_of(account);
-        for number in buckets.clone() {
-            let bucket = rows.bucket(number);
-            let lanes = self.lanes.as_ref().filter(|_| run.is_plain[number]);
-            let standing = match lanes {
-                Some(lanes) => lanes.standing::<S, R>(simd, &bucket, at),
-                None => self.one_by_one::<S, R>(&bucket, at, &mut run.joined),
+    ) -> Vectors<S, R> {
+        let zero = simd.splat_f64s(0.0);
+        let mut buffer = [zero; R];
+        for (number, bucket) in buckets.iter().enumerate() {
+            let standing = match &self.lanes {
+                Some(lanes) if is_plain => lanes.standing::<S, R>(simd, bucket, at),
+                _ => self.one_by_one::<S, R>(bucket, at, &mut run.joined),
             };
-            if number == buckets.start {
+            if number == 0 {
                 buffer = standing.margin_buffer;
             } else {
                 for v in 0..R {
@@ -392,86 +369,49 @@ impl<'a> Kernel<'a> {
                 }
             }
             if standing.lowest(simd) <= 0.0 {
-                self.add(&standing, at, &mut past, run);
+                let near = standing.near(simd, &self.rules.conventions);
+                past.is_near = true;
+                past.is_past |= near.is_past;
+                past.is_bankrupt |= near.is_bankrupt;
+                if near.is_bankrupt != 0 {
+                    for (all, bad_debt) in past.bad_debt.iter_mut().zip(near.bad_debt) {
+                        *all += bad_debt;
+                    }
+                }
+                tally_lack(
+                    near.lacks & self.used(at),
+                    &near.margin_buffer,
+                    &mut run.tallies.of[at * LANES..],
+                );
             }
         }
-        (buffer, past)
+        buffer
     }
 
-    /// Adds what of a bucket is past a line; tallies what it lacks.
-    #[inline(never)]
-    fn add<S: Simd, const R: usize>(
-        &self,
-        bucket: &Standing<S, R>,
-        at: usize,
-        past: &mut Past,
-        run: &mut Run,
-    ) {
-        let [is_past, is_bankrupt] = bucket.past_and_bankrupt(&self.rules.conventions);
-        past.is_near = true;
-        past.is_past |= is_past;
-        past.is_bankrupt |= is_bankrupt;
-        let equities = lanes::<S, R>(&bucket.equity);
-        for (bad_debt, equity) in past.bad_debt.iter_mut().zip(equities) {
-            *bad_debt += if equity < 0.0 { -equity } else { 0.0 };
-        }
-        let tallies = run.tallies.of[at * LANES..].iter_mut();
-        for (tally, buffer) in tallies.zip(lanes::<S, R>(&bucket.margin_buffer)) {
-            if buffer < 0.0 {
-                tally.deficit.add(-buffer);
-            }
-        }
-    }
-
-    /// Tallies what is past a line in a run of scenarios.
-    #[inline(never)]
-    fn tally(
-        &self,
-        block: &Block,
-        rows: &Rows<'_>,
-        account: usize,
-        at: usize,
-        past: &Past,
-        run: &mut Run,
-    ) {
-        let is_past_now = self.base.accounts.is_liquidatable[block.first_account + account];
-        let notional = match past.is_past {
-            0 => [0.0; LANES],
-            _ => self.gross_notional(block, rows, account, at, run),
-        };
-        for (lane, tally) in run.tallies.of[at * LANES..].iter_mut().take(LANES).enumerate() {
-            if past.is_past >> lane & 1 == 1 {
-                tally.liquidatable += 1;
-                tally.newly += u64::from(!is_past_now);
-                tally.notional.add(notional[lane]);
-            }
-            tally.bankrupt += u64::from(past.is_bankrupt >> lane & 1);
-            if past.bad_debt[lane] > 0.0 {
-                tally.bad_debt.add(past.bad_debt[lane]);
-            }
-        }
-    }
-
+    /// Gross notional of an account in a run.
     #[inline(always)]
-    fn gross_notional(
+    fn gross<S: Simd, const R: usize>(
         &self,
-        block: &Block,
-        rows: &Rows<'_>,
-        account: usize,
+        simd: S,
+        buckets: &[Bucket<'_>],
+        is_plain: bool,
         at: usize,
         run: &mut Run,
     ) -> Lane {
-        let mut all = [0.0; LANES];
-        for number in block.buckets_of(account) {
-            let bucket = rows.bucket(number);
-            let lanes = self.lanes.as_ref().filter(|_| run.is_plain[number]);
-            let gross = match lanes {
-                Some(lanes) => lanes.gross_notional(&bucket, at),
-                None => self.margins(&bucket, at, &mut run.joined).map(|m| m.gross_notional),
+        let mut all = [simd.splat_f64s(0.0); R];
+        for bucket in buckets {
+            let gross = match &self.lanes {
+                Some(lanes) if is_plain => lanes.gross_notional::<S, R>(simd, bucket, at),
+                _ => {
+                    let margins = self.margins(bucket, at, &mut run.joined);
+                    *vectors::<S, R>(&margins.map(|margin| margin.gross_notional))
+                }
             };
-            all.iter_mut().zip(gross).for_each(|(all, gross)| *all += gross);
+            for v in 0..R {
+                all[v] = simd.add_f64s(all[v], gross[v]);
+            }
         }
-        all
+        lanes::<S, R>(&all)
     }
 
     /// Where a bucket stands in a run of scenarios, one after another.

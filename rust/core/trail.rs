@@ -104,6 +104,8 @@ pub(crate) struct Trail<'a> {
     pub(crate) pool_count: usize,
     /// How many parts of the requirement are above 0.
     pub(crate) required: usize,
+    /// What the buffer is made of where the path begins, without signs.
+    pub(crate) gross: f64,
     /// Room for a form that is looked at.
     pub(crate) room: Form,
     events: BinaryHeap<Reverse<Event>>,
@@ -130,6 +132,7 @@ impl<'a> Trail<'a> {
             pool_of: Vec::new(),
             pool_count: 0,
             required: 0,
+            gross: 0.0,
             room: Form::default(),
             events: BinaryHeap::new(),
             late: Vec::new(),
@@ -149,7 +152,8 @@ impl<'a> Trail<'a> {
         self.pairs.clear();
         self.pool_of.clear();
         self.events.clear();
-        (self.pool_count, self.required) = (0, 0);
+        self.late.clear();
+        (self.pool_count, self.required, self.gross) = (0, 0, 0.0);
     }
 
     /// Shows everything from where the path begins to its end, until `visit` says false.
@@ -170,7 +174,11 @@ impl<'a> Trail<'a> {
                 return;
             }
             let mut late = std::mem::take(&mut self.late);
-            late.drain(..).for_each(|event| self.pass(event));
+            for event in late.drain(..) {
+                if self.is_current(event) {
+                    self.pass(event);
+                }
+            }
             self.late = late;
             self.pass_all(far);
             near = far;
@@ -185,17 +193,21 @@ impl<'a> Trail<'a> {
     /// The next bend.
     fn next(&mut self) -> Option<Event> {
         while let Some(Reverse(event)) = self.events.peek().copied() {
-            let search = match event.bend {
-                Bend::Pool(i) => self.pools[i as usize].search,
-                Bend::Pair(i) => self.pairs[i as usize].search,
-                _ => event.search,
-            };
-            if search == event.search {
+            if self.is_current(event) {
                 return Some(event);
             }
             self.events.pop();
         }
         None
+    }
+
+    /// Whether no later search has looked for this bend.
+    fn is_current(&self, event: Event) -> bool {
+        match event.bend {
+            Bend::Pool(i) => self.pools[i as usize].search == event.search,
+            Bend::Pair(i) => self.pairs[i as usize].search == event.search,
+            _ => true,
+        }
     }
 
     /// Passes every bend at `t`.
@@ -310,7 +322,7 @@ impl<'a> Trail<'a> {
                 self.put_pool(i, -1.0);
                 self.pools[i as usize].pass(&self.betas, event.at);
                 self.put_pool(i, 1.0);
-                self.schedule(event.bend, event.at);
+                self.schedule(event.bend, event.at.next_up());
             }
             Bend::Due(i) => self.pass_due(i, event.at),
             Bend::Pair(i) => {
@@ -322,7 +334,7 @@ impl<'a> Trail<'a> {
                 pair.pass(room, sizes, due, Ground { contract, equity, betas }, event.at);
                 self.keep(i);
                 self.put_pair(i, 1.0);
-                self.schedule(event.bend, event.at);
+                self.schedule(event.bend, event.at.next_up());
             }
         }
     }
@@ -368,7 +380,7 @@ impl<'a> Trail<'a> {
                 self.schedule(Bend::Pair(pair), near);
             }
         }
-        self.schedule(Bend::Due(i), near);
+        self.schedule(Bend::Due(i), near.next_up());
     }
 
     /// Keeps the larger size of a pair, as it is just beyond `near`.

@@ -176,6 +176,11 @@ impl Weights {
         self.names.code(name)
     }
 
+    /// Whether debt counts in full at least, in every table.
+    pub(crate) fn lend_at_par(&self) -> bool {
+        self.tables.iter().all(|table| table.liability_weight >= 1.0)
+    }
+
     /// The table with this code.
     #[inline]
     pub fn table(&self, code: u32) -> &WeightTable {
