@@ -239,7 +239,7 @@ def test_a_bad_number_raises_or_is_set_aside(
 
 @pytest.mark.parametrize(
     ("frame", "column", "value", "reason"),
-    bad_numbers(*(f for f in FRAMES if f not in QUARANTINED)),
+    bad_numbers(*(f for f in NIGHTLY if f not in QUARANTINED)),
     ids=name_of,
 )
 def test_a_bad_number_of_the_market_or_the_rules_raises_in_both_modes(

@@ -37,6 +37,7 @@ PYTHON_FLOW = [
     "comparison",
     "stress",
     "breach",
+    "held",
     "book",
     "generate",
     "__init__",
@@ -58,6 +59,7 @@ PYTHON_FLOW = [
 RUST_FLOW = [
     "error",
     "memory",
+    "slabs",
     "columns",
     "batch",
     "bits",
@@ -73,6 +75,7 @@ RUST_FLOW = [
     "rules",
     "holdings",
     "block",
+    "draft",
     "records",
     "builder",
     "intake",

@@ -1,6 +1,6 @@
 """The compiled core. Frames go in and out as Arrow C streams."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, final
 
 class _ArrowStream(Protocol):
@@ -17,6 +17,7 @@ __all__ = [
     "build_market",
     "build_rules",
     "digest",
+    "progress",
     "read_stream",
     "release_memory",
     "run_breach",
@@ -81,6 +82,7 @@ def build_rules(
     ladder: list[tuple[str, float]],
 ) -> Rules: ...
 def digest(frames: list[tuple[str, _ArrowStream]]) -> str: ...
+def progress(told: Callable[[float], object] | None) -> None: ...
 def read_stream(source: _ArrowStream) -> Table | None: ...
 def release_memory() -> int: ...
 def run_breach(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any, Literal
 
 import polars as pl
@@ -12,27 +11,21 @@ import polars as pl
 from margrave import engine, notebook
 from margrave.breach import ReverseStress, check_direction, check_target
 from margrave.comparison import Comparison, require_carriable
-from margrave.errors import MargraveError, RulesError, SchemaError
-from margrave.faults import merged, null_rejects, raise_faults, rejects
+from margrave.errors import MargraveError, RulesError
+from margrave.faults import merged, raise_faults, rejects
 from margrave.files import is_path
-from margrave.frames import Frame, check, pick, read, require_unique, shown
-from margrave.ids import common_kind, id_column, in_type, meet, type_of_all
+from margrave.frames import pick, read, shown
+from margrave.held import Held, checked_threads
 from margrave.market import Market
 from margrave.moves import check_scenarios
 from margrave.rules import Rules
-from margrave.schema import FRAMES, MARGIN_COLUMNS
+from margrave.schema import FRAMES
 from margrave.stress import Asked, Stress
 from margrave.sweep import Sweep
 
 __all__ = ["Book", "sweep"]
 
 OnError = Literal["raise", "quarantine"]
-
-#: Integers whose values all fit in Int64.
-NARROW = {pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32}
-
-#: More threads than these would only wait for one another.
-MOST_THREADS = 1024
 
 
 class Book:
@@ -68,55 +61,15 @@ class Book:
     ) -> None:
         if on_error not in ("raise", "quarantine"):
             raise MargraveError(f'on_error: {on_error!r} is neither "raise" nor "quarantine"')
-        threads = _checked(threads)
+        threads = checked_threads(threads)
         started = time.perf_counter()
         self._quarantine = on_error == "quarantine"
-        self._positions = check("positions", positions)
-        self._balances = check("balances", balances)
-        self._accounts = None if accounts is None else check("accounts", accounts)
-        listed = check("instruments", instruments, only=frozenset({"instrument_id"}))
-        self._settle_ids(listed)
-        self._core = engine.build_book(
-            self._frames["positions"],
-            self._frames["balances"],
-            self._frames.get("accounts"),
-            self._listed,
-            threads,
-        )
-        self._rejects = rejects(engine.faults(self._core), self._raw)
+        self._held = Held(positions, balances, instruments, accounts, threads)
+        self._core = self._held.core
+        self._rejects = self._held.rejects
         if not self._quarantine:
             raise_faults(self._rejects, may_quarantine=True)
         self._seconds = time.perf_counter() - started
-
-    def _settle_ids(self, listed: Frame) -> None:
-        """Bring the ids of all frames to types in which they can be compared."""
-        frames = [self._positions, self._balances]
-        frames += [self._accounts] if self._accounts is not None else []
-        account_ids = [id_column(frame, "account_id") for frame in frames]
-        held = id_column(self._positions, "instrument_id")
-        instruments = id_column(listed, "instrument_id")
-        assets = id_column(self._balances, "asset_id")
-        require_unique("instruments", instruments.values)
-        raise_faults(null_rejects("instruments", instruments.values), may_quarantine=False)
-        if self._accounts is not None:
-            require_unique("accounts", self._accounts.raw["account_id"])
-            _require_carriable(self._accounts.raw)
-        self._account_type = type_of_all(account_ids)
-        # What comes back are ids of positions: their own type always holds them.
-        settled = held.kind is not None and not held.is_csv
-        self._instrument_type = type_of_all([held] if settled else [held, instruments])
-        self._instrument_kind = None if held.is_csv else common_kind([held])
-        self._asset_kind = None if assets.is_csv else common_kind([assets])
-        held_ids, listed_ids = meet([held, instruments], is_account=False)
-        (asset_ids,) = meet([assets], is_account=False)
-        self._listed = pl.DataFrame([listed_ids.alias("instrument_id").rechunk()])
-        others = {"positions": {"instrument_id": held_ids}, "balances": {"asset_id": asset_ids}}
-        self._frames = {
-            frame.name: frame.with_ids(account_id=ids, **others.get(frame.name, {}))
-            for frame, ids in zip(frames, meet(account_ids, is_account=True), strict=True)
-        }
-        self._raw = {frame.name: frame.raw for frame in frames}
-        self._inexact = self._positions.inexact | self._balances.inexact
 
     def sweep(self, market: Market, rules: Rules, *, threads: int | None = None) -> Sweep:
         """Return the margin of every account of this book at the marks of `market`.
@@ -203,8 +156,8 @@ class Book:
             >>> market = mg.Market(instruments, pl.DataFrame([{"asset_id": "USD", "price": 1}]))
             >>> book = mg.Book(pl.DataFrame([held]), pl.DataFrame([cash]), instruments)
             >>> rules = mg.Rules.load({"tiers": [flat], "weights": [full]})
-            >>> falls = {"scenario_id": ["mild", "hard"], "factor": "*", "price_shock": [-0.1, -0.2]}
-            >>> stress = book.stress(market, rules, pl.DataFrame(falls))
+            >>> falls = {"scenario_id": ["mild", "hard"], "price_shock": [-0.1, -0.2]}
+            >>> stress = book.stress(market, rules, pl.DataFrame(falls | {"factor": "*"}))
             >>> stress.scenarios["total_bad_debt"].to_list()
             [0.0, 10.0]
             >>> stress.accounts["worst_scenario"].to_list()
@@ -222,7 +175,7 @@ class Book:
             threads=threads,
         )
         base = self._swept(swept, market, rules, threads, started)
-        asked = Asked(self._core, self, market, rules, checked, threads)
+        asked = Asked(self._core, self._held, market, rules, checked, threads)
         return Stress(asked, base, outcomes, worst)
 
     def breach(
@@ -285,7 +238,7 @@ class Book:
             threads=threads,
         )
         self._swept(swept, market, rules, threads, started)
-        return pl.DataFrame([self.account_ids().alias("account_id"), *found])
+        return pl.DataFrame([self._held.account_ids().alias("account_id"), *found])
 
     def reverse_stress(
         self,
@@ -334,8 +287,8 @@ class Book:
             raise MargraveError(f"market: {type(market).__name__} is no Market")
         if not isinstance(rules, Rules):
             raise MargraveError(f"rules: {type(rules).__name__} is no Rules")
-        self._require_same_ids(market)
-        return _checked(threads)
+        self._held.require_same_ids(market)
+        return checked_threads(threads)
 
     def _swept(
         self,
@@ -350,7 +303,7 @@ class Book:
         Raises:
             MargraveError: Rows cannot be priced, and this book sets none aside.
         """
-        found = rejects(engine.faults(swept), self._raw, market.settle_assets)
+        found = rejects(engine.faults(swept), self._held.raw, market.settle_assets)
         if not self._quarantine:
             raise_faults(found, may_quarantine=True)
         about: dict[str, Any] = {
@@ -358,14 +311,14 @@ class Book:
             "ruleset_hash": rules.hash,
             "seconds": self._seconds + time.perf_counter() - started,
         }
-        inputs = _in_order([*self._frames.items(), *market.frames.items()])
+        inputs = _in_order([*self._held.frames.items(), *market.frames.items()])
         return Sweep(
             swept,
-            self,
+            self._held,
             rejects=merged(self._rejects, found),
             about=about,
             inputs=[*inputs, *market.shocks_as_frames()],
-            inexact=self._inexact | market.inexact,
+            inexact=self._held.inexact | market.inexact,
             threads=threads,
         )
 
@@ -399,7 +352,7 @@ class Book:
                 f"buckets.valuation_asset: {shown(units[0])} in rules_a, {shown(units[1])} in "
                 "rules_b; money in different assets has no difference"
             )
-        require_carriable([] if self._accounts is None else self._accounts.raw.columns)
+        require_carriable(self._held.carried().columns)
         swept = []
         for name, rules in (("rules_a", rules_a), ("rules_b", rules_b)):
             try:
@@ -408,102 +361,16 @@ class Book:
                 raise RulesError(f"{name} ({shown(rules.id)}): {error}") from error
         return Comparison(swept[0], swept[1], (rules_a.id, rules_b.id))
 
-    def _require_same_ids(self, market: Market) -> None:
-        pairs = (
-            ("instrument_id", self._instrument_kind, market.instrument_kind),
-            ("asset_id", self._asset_kind, market.asset_kind),
-        )
-        for column, mine, theirs in pairs:
-            if mine is not None and theirs is not None and mine != theirs:
-                raise SchemaError(
-                    f"{column}: the book's ids are {mine}s, the market's are {theirs}s; integers "
-                    "never meet text, so cast one of the columns"
-                )
-
-    @cached_property
-    def _account_rows(self) -> pl.DataFrame:
-        return engine.account_rows(self._core)
-
-    @cached_property
-    def _account_ids(self) -> pl.Series:
-        types = {raw["account_id"].dtype for raw in self._raw.values()}
-        # Wider ones are held as other numbers of 64 bits, or as texts.
-        if types <= NARROW and (known := engine.account_ids(self._core)) is not None:
-            return in_type(known, self._account_type)
-        frame, row = self._account_rows.get_columns()[:2]
-        parts, begin = [], 0
-        for number, name in enumerate(("positions", "balances", "accounts")):  # in this order
-            count = int((frame == number).sum())
-            if count:
-                ids = self._raw[name]["account_id"].gather(row.slice(begin, count))
-                parts.append(in_type(ids, self._account_type))
-            begin += count
-        if len(parts) == 1:
-            return parts[0]
-        return pl.concat([pl.Series("account_id", [], dtype=self._account_type), *parts])
-
-    def account_ids(self) -> pl.Series:
-        """Return the id of each account, in order of first appearance."""
-        return self._account_ids
-
-    def carried(self) -> pl.DataFrame:
-        """Return the columns carried from `accounts`, a row per account."""
-        if self._accounts is None:
-            return pl.DataFrame()
-        rows = self._account_rows["account_row"]
-        columns = self._accounts.raw.get_columns()
-        return pl.DataFrame({c.name: c.gather(rows) for c in columns if c.name != "account_id"})
-
-    def position_rows(self) -> pl.DataFrame:
-        """Return account_id, instrument_id, quantity and entry_price of the input rows.
-
-        NaN, which only a rejected row has, is null.
-        """
-        raw, known = self._raw["positions"], self._frames["positions"]
-        numbers = [known["quantity"], known["entry_price"]]
-        if not self._rejects.is_empty():
-            numbers = [values.set(values.is_nan(), None) for values in numbers]
-        ids = [
-            in_type(raw["account_id"], self._account_type),
-            in_type(raw["instrument_id"], self._instrument_type),
-        ]
-        return pl.DataFrame([*ids, *numbers])
-
-    def counts(self) -> dict[str, int]:
-        """Return the number of input rows of positions and balances."""
-        return {name: self._raw[name].height for name in ("positions", "balances")}
-
-    def listed(self) -> tuple[int, pl.Series] | None:
-        """Return the rows of the accounts frame, and whether each account has one of them."""
-        if self._accounts is None:
-            return None
-        return self._accounts.raw.height, self._account_rows["account_row"].is_not_null()
-
     def _repr_html_(self) -> str:
-        rows = {name: raw.height for name, raw in self._raw.items() if name != "accounts"}
+        rows = {name: raw.height for name, raw in self._held.raw.items() if name != "accounts"}
         facts = {"accounts": self._core.accounts, **rows, "rejects": self._rejects.height}
         return notebook.table("Book", facts)
 
     def __repr__(self) -> str:
-        rows = self.counts()
+        rows = self._held.counts()
         return (
             f"Book({self._core.accounts} accounts, {rows['positions']} positions, "
             f"{rows['balances']} balances, {self._rejects.height} rejects)"
-        )
-
-
-def _checked(threads: int | None) -> int | None:
-    """Return how many threads are started where so many are asked for."""
-    engine.check_threads(threads)
-    return None if threads is None else min(threads, MOST_THREADS)
-
-
-def _require_carriable(accounts: pl.DataFrame) -> None:
-    taken = [c for c in accounts.columns if c in (*MARGIN_COLUMNS, "bucket_id")]
-    if taken:
-        raise SchemaError(
-            f"accounts.{taken[0]}: a carried column may not be named like a result column; "
-            f"rename {', '.join(taken)}"
         )
 
 

@@ -155,5 +155,4 @@ def _told(show: Callable[[float], None]) -> AbstractContextManager[object]:
     """Return a context in which calls of the core tell `show` how far they are."""
     from margrave import engine
 
-    progress = getattr(engine, "progress", None)
-    return contextlib.nullcontext() if progress is None else progress(show)
+    return engine.progress(show)

@@ -5,7 +5,8 @@ Everything here is one call of `_core` with its frames wrapped; nothing is compu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import polars as pl
@@ -32,6 +33,7 @@ __all__ = [
     "digest",
     "faults",
     "positions",
+    "progress",
     "read_stream",
     "release_memory",
     "reverse_stress",
@@ -84,6 +86,19 @@ def read_stream(source: Any) -> pl.DataFrame:
     stream = _Stream(source)
     table = _core.read_stream(stream)
     return pl.DataFrame(stream if table is None else table)
+
+
+@contextmanager
+def progress(told: Callable[[float], object]) -> Iterator[None]:
+    """Have `told` called with how much is done, 0 to 1, while this thread's calls run.
+
+    That is a few times a second, and where a call knows how much there is.
+    """
+    _core.progress(told)
+    try:
+        yield
+    finally:
+        _core.progress(None)
 
 
 def check_threads(threads: int | None) -> None:

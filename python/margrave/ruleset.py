@@ -154,8 +154,8 @@ class RulesFile(Section):
         keys = {key: value for part in self.sections().values() for key, value in part.items()}
         words = {k: v for k, v in keys.items() if isinstance(v, str) and k != "valuation_asset"}
         numbers = {k: v for k, v in keys.items() if not isinstance(v, str)}
-        numbers["valuation_asset"] = str(keys["valuation_asset"])
-        return {"words": words, **numbers, "ladder": self.rungs()}
+        asset = keys["valuation_asset"]
+        return {"valuation_asset": asset, "words": words, **numbers, "ladder": self.rungs()}
 
 
 #: The section of every key that is in one; no name occurs in two.

@@ -1,5 +1,6 @@
 //! One way from the core's errors, and from a panic, to Python's exceptions.
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -29,14 +30,33 @@ impl From<Refused> for PyErr {
     }
 }
 
+thread_local! {
+    /// What is told how much of a call of this thread is done.
+    static PROGRESS: RefCell<Option<Py<PyAny>>> = const { RefCell::new(None) };
+}
+
+/// Has `told` called with the fraction done, a few times a second, while this thread's calls
+/// run; with None, nobody.
+#[pyfunction]
+pub(crate) fn progress(told: Option<Py<PyAny>>) {
+    PROGRESS.set(told);
+}
+
+/// Tells whoever is to be told that so much is done.
+fn tell(py: Python<'_>, done: f64) -> PyResult<()> {
+    let told = PROGRESS.with_borrow(|told| told.as_ref().map(|told| told.clone_ref(py)));
+    told.map_or(Ok(()), |told| told.call1(py, (done,)).map(|_| ()))
+}
+
 /// Runs `work` without the interpreter lock; a panic becomes an `InternalError`.
 ///
 /// What a signal's handler raises meanwhile (`KeyboardInterrupt`) ends the work and is raised.
 pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
     let raised: Arc<Mutex<Option<PyErr>>> = Arc::default();
     let seen = Arc::clone(&raised);
-    let is_over = move || {
-        let raised = Python::attach(|py| py.check_signals().err());
+    let is_over = move |done: f64| {
+        let looked = |py: Python<'_>| py.check_signals().and_then(|()| tell(py, done)).err();
+        let raised = Python::attach(looked);
         let is_over = raised.is_some();
         *seen.lock().unwrap_or_else(PoisonError::into_inner) = raised;
         is_over

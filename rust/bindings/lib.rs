@@ -312,5 +312,8 @@ mod _core {
     use crate::breach::{run_breach, run_reverse_stress};
 
     #[pymodule_export]
+    use crate::errors::progress;
+
+    #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 }

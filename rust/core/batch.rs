@@ -29,8 +29,10 @@ pub fn enough(threads: usize, items: usize, least: usize) -> usize {
 pub struct Interrupted;
 
 struct Watch {
-    is_over: Box<dyn Fn() -> bool>,
+    is_over: Box<dyn Fn(f64) -> bool>,
     looked: Instant,
+    /// The part of the whole work that the next `map` is, as fractions of it.
+    part: (f64, f64),
 }
 
 thread_local! {
@@ -39,26 +41,39 @@ thread_local! {
 
 /// Runs `work`; where `is_over` says so on the way, it unwinds with `Interrupted` as payload.
 ///
-/// `is_over` is asked on the calling thread, some 25 times a second, between tasks of `map`.
-pub fn watched<R>(is_over: impl Fn() -> bool + 'static, work: impl FnOnce() -> R) -> R {
+/// `is_over` is asked on the calling thread, some 25 times a second, between tasks of `map`, and
+/// told how much is done: a fraction from 0 to 1, as far as `part` says.
+pub fn watched<R>(is_over: impl Fn(f64) -> bool + 'static, work: impl FnOnce() -> R) -> R {
     struct Guard;
     impl Drop for Guard {
         fn drop(&mut self) {
             WATCH.set(None);
         }
     }
-    WATCH.set(Some(Watch { is_over: Box::new(is_over), looked: Instant::now() }));
+    let (is_over, looked, part) = (Box::new(is_over), Instant::now(), (0.0, 0.0));
+    WATCH.set(Some(Watch { is_over, looked, part }));
     let _guard = Guard;
     work()
 }
 
-/// Whether the calling thread is to stop, asked again where it is time to.
-fn is_over() -> bool {
+/// Says which part of the calling thread's work comes next, as fractions of the whole.
+pub fn part(begin: f64, end: f64) {
+    WATCH.with_borrow_mut(|watch| {
+        if let Some(watch) = watch {
+            watch.part = (begin, end);
+        }
+    });
+}
+
+/// Whether the calling thread is to stop, asked again where it is time to; `done` is how much of
+/// the part that it works on is done.
+fn is_over(done: f64) -> bool {
     WATCH.with_borrow_mut(|watch| {
         let due = watch.as_mut().filter(|watch| watch.looked.elapsed() >= LOOK_EVERY);
         due.is_some_and(|watch| {
             watch.looked = Instant::now();
-            (watch.is_over)()
+            let (begin, end) = watch.part;
+            (watch.is_over)(begin + (end - begin) * done)
         })
     })
 }
@@ -73,13 +88,16 @@ pub fn map<T: Send, R: Send>(
     work: impl Fn(T) -> R + Sync,
 ) -> Vec<R> {
     let workers = threads.min(tasks.len());
+    let count = tasks.len() as f64;
     if workers <= 1 {
-        let watched =
-            |task| if is_over() { resume_unwind(Box::new(Interrupted)) } else { work(task) };
-        return tasks.into_iter().map(watched).collect();
+        let watched = |(number, task)| {
+            let is_over = is_over(number as f64 / count);
+            if is_over { resume_unwind(Box::new(Interrupted)) } else { work(task) }
+        };
+        return tasks.into_iter().enumerate().map(watched).collect();
     }
     let mut answers: Vec<Option<R>> = tasks.iter().map(|_| None).collect();
-    let queue = Mutex::new(tasks.into_iter().zip(answers.iter_mut()));
+    let queue = Mutex::new(tasks.into_iter().zip(answers.iter_mut()).enumerate());
     let stopped = AtomicBool::new(false);
     let next = || {
         let is_stopped = stopped.load(Ordering::Relaxed);
@@ -87,14 +105,14 @@ pub fn map<T: Send, R: Send>(
     };
     thread::scope(|scope| {
         let help = || {
-            while let Some((task, answer)) = next() {
+            while let Some((_, (task, answer))) = next() {
                 *answer = Some(work(task));
             }
         };
         let workers: Vec<_> = (1..workers).map(|_| scope.spawn(help)).collect();
-        while let Some((task, answer)) = next() {
+        while let Some((number, (task, answer))) = next() {
             *answer = Some(work(task));
-            if is_over() {
+            if is_over(number as f64 / count) {
                 stopped.store(true, Ordering::Relaxed);
             }
         }
@@ -159,12 +177,32 @@ mod tests {
                     done.fetch_or(task == 999, Ordering::Relaxed);
                 })
             };
-            let run = std::panic::AssertUnwindSafe(|| watched(|| true, run));
+            let run = std::panic::AssertUnwindSafe(|| watched(|_| true, run));
             let stopped = std::panic::catch_unwind(run).unwrap_err();
             assert!(stopped.is::<Interrupted>());
             assert!(!done.into_inner());
             assert_eq!(map(threads, vec![1], |i| i), [1]);
         }
+    }
+
+    #[test]
+    fn work_tells_how_much_of_it_is_done() {
+        let told = std::rc::Rc::new(RefCell::new(Vec::new()));
+        let seen = std::rc::Rc::clone(&told);
+        let run = || {
+            part(0.5, 1.0);
+            map(1, (0..20).collect(), |_: u32| thread::sleep(Duration::from_millis(10)))
+        };
+        watched(
+            move |done| {
+                seen.borrow_mut().push(done);
+                false
+            },
+            run,
+        );
+        let told = told.borrow();
+        assert!(!told.is_empty() && told.is_sorted());
+        assert!(told.iter().all(|done| (0.5..1.0).contains(done)));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use crate::keys::NONE;
+use crate::slabs::Column;
 
 /// What few rows say besides instrument, quantity and entry.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,124 +40,48 @@ pub struct Block {
     /// Number of its first bucket in the book.
     pub first_bucket: usize,
     /// Buckets of account `a`: `bucket_start[a]..bucket_start[a + 1]`.
-    pub bucket_start: Vec<u32>,
-    /// The position row that an isolated bucket is; `NONE` for a cross bucket.
-    pub isolated_row: Vec<u32>,
-    /// What is posted to an isolated bucket, settle asset; 0 for a cross bucket.
-    pub isolated_margin: Vec<f64>,
+    pub bucket_start: Column<u32>,
+    /// The position row that an isolated bucket is; `NONE` for a cross bucket. Empty where no
+    /// bucket is isolated.
+    pub isolated_row: Column<u32>,
+    /// What is posted to an isolated bucket, settle asset; 0 for a cross bucket. Empty likewise.
+    pub isolated_margin: Column<f64>,
     /// Input position rows in each bucket.
-    pub row_count: Vec<u32>,
+    pub row_count: Column<u32>,
     /// The asset whose pool a cross bucket is, by its place in `Marks::assets`; empty where an
     /// account has one cross bucket.
-    pub pool: Vec<u32>,
+    pub pool: Column<u32>,
     /// Merged rows of bucket `b`: `row_start[b]..row_start[b + 1]`.
-    pub row_start: Vec<u32>,
+    pub row_start: Column<u32>,
     /// Merged balances of bucket `b`: `cash_start[b]..cash_start[b + 1]`.
-    pub cash_start: Vec<u32>,
+    pub cash_start: Column<u32>,
     /// Merged rows: the instrument.
-    pub instrument: Vec<u32>,
+    pub instrument: Column<u32>,
     /// Merged rows: signed contracts.
-    pub quantity: Vec<f64>,
+    pub quantity: Column<f64>,
     /// Merged rows: `sum(q * E)`.
-    pub cost: Vec<f64>,
+    pub cost: Column<f64>,
     /// Merged rows: `sum(q / E)`.
-    pub inverse_cost: Vec<f64>,
+    pub inverse_cost: Column<f64>,
     /// Merged rows: what else they say, by its place in `specials`, or `NONE`; empty where no
     /// row of the book says more.
-    pub special: Vec<u32>,
+    pub special: Column<u32>,
     /// What some merged rows say besides.
     pub specials: Vec<Special>,
     /// Merged rows: the balance of the bucket, counted from its first, that profit joins;
     /// empty where profit stands beside the balances.
-    pub home: Vec<u32>,
+    pub home: Column<u32>,
     /// Merged balances: the asset.
-    pub asset: Vec<u32>,
+    pub asset: Column<u32>,
     /// Merged balances: units of it.
-    pub amount: Vec<f64>,
+    pub amount: Column<f64>,
     /// Input position rows, by account.
-    pub row: Vec<u32>,
+    pub row: Column<u32>,
     /// For each of them, its merged row.
-    pub slot: Vec<u32>,
-}
-
-impl Default for Block {
-    fn default() -> Self {
-        let mut block = Self {
-            first_account: 0,
-            first_bucket: 0,
-            bucket_start: Vec::new(),
-            isolated_row: Vec::new(),
-            isolated_margin: Vec::new(),
-            row_count: Vec::new(),
-            pool: Vec::new(),
-            row_start: Vec::new(),
-            cash_start: Vec::new(),
-            instrument: Vec::new(),
-            quantity: Vec::new(),
-            cost: Vec::new(),
-            inverse_cost: Vec::new(),
-            special: Vec::new(),
-            specials: Vec::new(),
-            home: Vec::new(),
-            asset: Vec::new(),
-            amount: Vec::new(),
-            row: Vec::new(),
-            slot: Vec::new(),
-        };
-        block.clear();
-        block
-    }
+    pub slot: Column<u32>,
 }
 
 impl Block {
-    /// Empties it: no accounts.
-    pub(crate) fn clear(&mut self) {
-        for starts in [&mut self.bucket_start, &mut self.row_start, &mut self.cash_start] {
-            starts.clear();
-            starts.push(0);
-        }
-        let codes = [
-            &mut self.isolated_row,
-            &mut self.row_count,
-            &mut self.pool,
-            &mut self.instrument,
-            &mut self.special,
-            &mut self.home,
-            &mut self.asset,
-            &mut self.row,
-            &mut self.slot,
-        ];
-        codes.into_iter().for_each(Vec::clear);
-        let numbers = [
-            &mut self.isolated_margin,
-            &mut self.quantity,
-            &mut self.cost,
-            &mut self.inverse_cost,
-            &mut self.amount,
-        ];
-        numbers.into_iter().for_each(Vec::clear);
-        self.specials.clear();
-    }
-
-    /// Makes room for so many accounts and rows.
-    pub(crate) fn reserve(&mut self, accounts: usize, rows: usize) {
-        let by_account = [&mut self.bucket_start, &mut self.row_start, &mut self.cash_start];
-        by_account.into_iter().for_each(|column| column.reserve(accounts + 1));
-        let by_row = [&mut self.instrument, &mut self.row, &mut self.slot];
-        by_row.into_iter().for_each(|column| column.reserve(rows));
-        let numbers = [&mut self.quantity, &mut self.cost, &mut self.inverse_cost];
-        numbers.into_iter().for_each(|column| column.reserve(rows));
-    }
-
-    /// Ends a bucket, whose rows and balances are what was written since the last one.
-    pub(crate) fn close_bucket(&mut self, isolated_row: u32, isolated_margin: f64, rows: usize) {
-        self.isolated_row.push(isolated_row);
-        self.isolated_margin.push(isolated_margin);
-        self.row_count.push(rows as u32);
-        self.row_start.push(self.instrument.len() as u32);
-        self.cash_start.push(self.asset.len() as u32);
-    }
-
     /// Number of accounts.
     pub fn accounts(&self) -> usize {
         self.bucket_start.len() - 1
@@ -164,7 +89,12 @@ impl Block {
 
     /// Number of buckets.
     pub fn buckets(&self) -> usize {
-        self.isolated_row.len()
+        self.row_count.len()
+    }
+
+    /// The position row that an isolated bucket is; `NONE` for a cross bucket.
+    pub fn isolated_row_of(&self, bucket: usize) -> u32 {
+        self.isolated_row.get(bucket).copied().unwrap_or(NONE)
     }
 
     /// The buckets of an account, which is counted from the block's first.
@@ -178,24 +108,26 @@ impl Block {
         self.rows().bucket(bucket)
     }
 
-    /// Its columns as slices, for looking at many buckets.
+    /// Its columns as slices, for looking at many buckets: to look up one costs as much.
     #[inline]
     pub fn rows(&self) -> Rows<'_> {
+        let (rows, cash) = (self.instrument.len(), self.asset.len());
         Rows {
+            bucket_start: &self.bucket_start,
             isolated_row: &self.isolated_row,
             isolated_margin: &self.isolated_margin,
             row_count: &self.row_count,
             row_start: &self.row_start,
             cash_start: &self.cash_start,
             instrument: &self.instrument,
-            quantity: &self.quantity,
-            cost: &self.cost,
-            inverse_cost: &self.inverse_cost,
+            quantity: &self.quantity[..rows],
+            cost: &self.cost[..rows],
+            inverse_cost: &self.inverse_cost[..rows],
             special: &self.special,
             specials: &self.specials,
             home: &self.home,
             asset: &self.asset,
-            amount: &self.amount,
+            amount: &self.amount[..cash],
         }
     }
 }
@@ -203,41 +135,79 @@ impl Block {
 /// The columns of a block's buckets.
 #[derive(Clone, Copy)]
 pub struct Rows<'a> {
+    bucket_start: &'a [u32],
     isolated_row: &'a [u32],
     isolated_margin: &'a [f64],
     row_count: &'a [u32],
     row_start: &'a [u32],
     cash_start: &'a [u32],
-    instrument: &'a [u32],
-    quantity: &'a [f64],
-    cost: &'a [f64],
-    inverse_cost: &'a [f64],
-    special: &'a [u32],
+    pub(crate) instrument: &'a [u32],
+    pub(crate) quantity: &'a [f64],
+    pub(crate) cost: &'a [f64],
+    pub(crate) inverse_cost: &'a [f64],
+    pub(crate) special: &'a [u32],
     specials: &'a [Special],
     home: &'a [u32],
-    asset: &'a [u32],
-    amount: &'a [f64],
+    pub(crate) asset: &'a [u32],
+    pub(crate) amount: &'a [f64],
+}
+
+/// Where in `Rows` a bucket's rows and balances are, and what else it says.
+#[derive(Clone)]
+pub(crate) struct Span {
+    pub(crate) rows: Range<usize>,
+    pub(crate) cash: Range<usize>,
+    /// What is posted to an isolated bucket; None for a cross bucket.
+    pub(crate) posted: Option<f64>,
+    /// Input position rows.
+    pub(crate) count: u32,
 }
 
 impl<'a> Rows<'a> {
+    /// The buckets of an account, which is counted from the block's first.
+    #[inline(always)]
+    pub fn buckets_of(&self, account: usize) -> Range<usize> {
+        self.bucket_start[account] as usize..self.bucket_start[account + 1] as usize
+    }
+
+    /// Where a bucket is.
+    #[inline(always)]
+    pub(crate) fn span(&self, bucket: usize) -> Span {
+        let isolated = self.isolated_row.get(bucket).is_some_and(|row| *row != NONE);
+        Span {
+            rows: self.row_start[bucket] as usize..self.row_start[bucket + 1] as usize,
+            cash: self.cash_start[bucket] as usize..self.cash_start[bucket + 1] as usize,
+            posted: isolated.then(|| self.isolated_margin[bucket]),
+            count: self.row_count[bucket],
+        }
+    }
+
     /// What the bucket holds.
     #[inline(always)]
     pub fn bucket(&self, bucket: usize) -> Bucket<'a> {
-        let rows = self.row_start[bucket] as usize..self.row_start[bucket + 1] as usize;
-        let cash = self.cash_start[bucket] as usize..self.cash_start[bucket + 1] as usize;
-        let isolated = self.isolated_row[bucket] != NONE;
+        let Span { rows, cash, posted, count } = self.span(bucket);
+        let home = self.home.get(rows.clone()).unwrap_or_default();
         Bucket {
             instrument: &self.instrument[rows.clone()],
             quantity: &self.quantity[rows.clone()],
             cost: &self.cost[rows.clone()],
             inverse_cost: &self.inverse_cost[rows.clone()],
-            special: self.special.get(rows.clone()).unwrap_or_default(),
+            special: self.special.get(rows).unwrap_or_default(),
             specials: self.specials,
-            home: if isolated { &[] } else { self.home.get(rows).unwrap_or_default() },
+            home: if posted.is_some() { &[] } else { home },
             asset: &self.asset[cash.clone()],
             amount: &self.amount[cash],
-            isolated_margin: isolated.then(|| self.isolated_margin[bucket]),
-            rows: self.row_count[bucket],
+            isolated_margin: posted,
+            rows: count,
+        }
+    }
+
+    /// What a merged row says besides instrument, quantity and entry.
+    #[inline]
+    pub(crate) fn special_of(&self, row: usize) -> Special {
+        match self.special.get(row) {
+            Some(place) if *place != NONE => self.specials[*place as usize],
+            _ => Special::NOTHING,
         }
     }
 }
@@ -270,7 +240,32 @@ pub struct Bucket<'a> {
     pub rows: u32,
 }
 
-impl Bucket<'_> {
+impl<'a> Bucket<'a> {
+    /// The bucket as the only one of `Rows`, and where it is there.
+    #[inline(always)]
+    pub(crate) fn alone(&self) -> (Rows<'a>, Span) {
+        let (rows, cash) = (self.instrument.len(), self.asset.len());
+        let columns = Rows {
+            bucket_start: &[],
+            isolated_row: &[],
+            isolated_margin: &[],
+            row_count: &[],
+            row_start: &[],
+            cash_start: &[],
+            instrument: self.instrument,
+            quantity: &self.quantity[..rows],
+            cost: &self.cost[..rows],
+            inverse_cost: &self.inverse_cost[..rows],
+            special: self.special,
+            specials: self.specials,
+            home: &[],
+            asset: self.asset,
+            amount: &self.amount[..cash],
+        };
+        let posted = self.isolated_margin;
+        (columns, Span { rows: 0..rows, cash: 0..cash, posted, count: self.rows })
+    }
+
     /// What a merged row says besides instrument, quantity and entry.
     #[inline]
     pub fn special_of(&self, row: usize) -> Special {

@@ -5,6 +5,8 @@
 //! entry sums, `sum(q * E)` and `sum(q / E)`, because only the market knows which of the
 //! two a contract needs. `Book::build` makes one; it never changes afterwards.
 
+use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use crate::holdings::{Balances, BookInput, Positions};
@@ -15,11 +17,12 @@ use crate::block::Block;
 use crate::builder::Builder;
 use crate::columns::{Fault, Numbers, Values};
 use crate::error::{Error, Result};
-use crate::intake;
+use crate::intake::{self, stand};
 use crate::keys::{Ids, NONE, Names};
-use crate::memory::Buffer;
+use crate::memory::{Buffer, KEPT};
 use crate::partition::{Grouped, Parts, Width};
 use crate::records::{BalanceRecord, PositionRecord, Source};
+use crate::slabs::Slabs;
 
 /// Accounts in a block.
 pub const BLOCK_ACCOUNTS: usize = 1024;
@@ -67,6 +70,11 @@ impl Book {
     ///
     /// `Error::Data` where there are 2^32 - 1 rows or more.
     pub fn build(input: BookInput, threads: usize) -> Result<Self> {
+        Self::build_by(input, KEPT, threads)
+    }
+
+    /// The same with the records of so many bytes alive at a time, about.
+    fn build_by(input: BookInput, at_once: usize, threads: usize) -> Result<Self> {
         let BookInput { positions, balances, accounts, instruments: listed } = input;
         let none = Ids::integers(Values::new(Vec::new()), None);
         let frames = [&positions.account, &balances.account, accounts.as_ref().unwrap_or(&none)];
@@ -92,9 +100,22 @@ impl Book {
         let mut position_instrument = Buffer::new(position_account.len());
         let source = Source::new(&positions, position_table.as_deref());
         let width = Width::new(first.len(), BLOCK_ACCOUNTS);
+        let (held_stand, owned_stand) = (stand(&position_account), stand(&balance_account));
+        let passes = {
+            let held = if held_stand { 0 } else { position_account.len() };
+            let owned = if owned_stand { 0 } else { balance_account.len() };
+            let bytes = held * size_of::<PositionRecord>() + owned * size_of::<BalanceRecord>();
+            batch::ranges(width.parts(), bytes.div_ceil(at_once))
+        };
+        let owners =
+            |parts: &Range<usize>, stand: bool| (!stand).then(|| width.owners(parts.clone()));
         let codes = (&*position_account, &mut *position_instrument);
-        let held = intake::positions(&positions, &source, codes, &instruments, width, threads);
-        let owned = intake::balances(&balances, &balance_account, &balance_asset, width, threads);
+        let of_positions = owners(&passes[0], held_stand);
+        let held =
+            intake::positions(&positions, &source, codes, &instruments, of_positions, threads);
+        let of_balances = owners(&passes[0], owned_stand);
+        let owned =
+            intake::balances(&balances, &balance_account, &balance_asset, of_balances, threads);
         let mut faults = held.faults;
         faults.extend(owned.faults);
         if let Some(ids) = &accounts {
@@ -130,16 +151,31 @@ impl Book {
                 amount: amounts[row],
             }));
         };
-        let builder = || Builder::new(&source, instruments.len(), assets.len());
-        let rows = (&held.parts, &owned.parts);
-        let blocks = build_blocks(
-            rows,
-            (read_positions, read_balances),
-            builder,
-            width,
-            &indeterminate,
-            threads,
-        );
+        let read = (read_positions, read_balances);
+        let size = 4 * position_account.len() + 3 * first.len() + 2 * balance_account.len();
+        let slabs = Slabs::new(size, threads);
+        let builder = || Builder::new(&source, instruments.len(), assets.len(), slabs.filler());
+        let (mut held, mut owned) = (held.cut, owned.cut);
+        let mut blocks = Vec::new();
+        for (pass, parts) in passes.into_iter().enumerate() {
+            if pass > 0 {
+                drop((mem::take(&mut held), mem::take(&mut owned))); // before more is taken
+                let codes = (&*position_account, &*position_instrument);
+                let of_positions = owners(&parts, held_stand);
+                held = intake::more_positions(&source, codes, of_positions, threads);
+                let codes = (&*balance_account, &*balance_asset);
+                let of_balances = owners(&parts, owned_stand);
+                owned = intake::more_balances(&balances, codes, of_balances, threads);
+            }
+            let rows = (
+                Parts::new(held_stand, &held, &position_account),
+                Parts::new(owned_stand, &owned, &balance_account),
+            );
+            let runs = (parts, width);
+            blocks.extend(build_blocks(rows, &read, &builder, runs, &indeterminate, threads));
+        }
+        slabs.close();
+        number_buckets(&mut blocks);
         Ok(Self {
             instruments,
             assets,
@@ -224,26 +260,27 @@ fn by_frame(
     (row_account, first)
 }
 
-/// The blocks of all accounts; the closures read rows that stand.
+/// The blocks of the accounts of some parts; the closures read rows that stand.
 fn build_blocks<'a>(
-    (positions, balances): (&Parts<'_, PositionRecord>, &Parts<'_, BalanceRecord>),
-    (position, balance): (
+    (positions, balances): (Parts<'_, PositionRecord>, Parts<'_, BalanceRecord>),
+    (position, balance): &(
         impl Fn(usize, &[u32], &mut Vec<PositionRecord>) + Sync,
         impl Fn(usize, &[u32], &mut Vec<BalanceRecord>) + Sync,
     ),
-    builder: impl Fn() -> Builder<'a> + Sync,
-    width: Width,
+    builder: &(impl Fn() -> Builder<'a> + Sync),
+    (parts, width): (Range<usize>, Width),
     indeterminate: &[bool],
     threads: usize,
 ) -> Vec<Block> {
-    let built = batch::map(threads, batch::ranges(width.parts(), 16 * threads), |parts| {
+    let built = batch::map(threads, batch::ranges(parts.len(), 16 * threads), |run| {
         let mut builder = builder();
         let (mut held, mut owned) = (Grouped::default(), Grouped::default());
         let mut blocks = Vec::new();
-        for part in parts {
+        for part in run {
+            let part = parts.start + part;
             let accounts = width.accounts(part);
-            positions.group(part, accounts.clone(), &position, &mut held);
-            balances.group(part, accounts.clone(), &balance, &mut owned);
+            positions.group(part, accounts.clone(), position, &mut held);
+            balances.group(part, accounts.clone(), balance, &mut owned);
             for first in accounts.clone().step_by(BLOCK_ACCOUNTS) {
                 let block = first..(first + BLOCK_ACCOUNTS).min(accounts.end);
                 blocks.push(builder.build(&held, &owned, block, indeterminate));
@@ -251,11 +288,87 @@ fn build_blocks<'a>(
         }
         blocks
     });
-    let mut blocks: Vec<Block> = built.into_iter().flatten().collect();
+    built.into_iter().flatten().collect()
+}
+
+/// Tells each block how many buckets are before it.
+pub(crate) fn number_buckets(blocks: &mut [Block]) {
     let mut first_bucket = 0;
-    for block in &mut blocks {
+    for block in blocks {
         block.first_bucket = first_bucket;
         first_bucket += block.buckets();
     }
-    blocks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::columns::Range;
+
+    fn numbers(name: &'static str, values: impl Iterator<Item = f64>) -> Numbers {
+        Numbers::new(name, Range::Any, Values::new(values.collect::<Vec<f64>>()))
+    }
+
+    /// Rows of 9,000 accounts in no order, or by account.
+    fn input(is_sorted: bool) -> BookInput {
+        let ids = |rows: i64, step: i64| {
+            let mut ids: Vec<i64> = (0..rows).map(|row| row * step % 9_000).collect();
+            if is_sorted {
+                ids.sort();
+            }
+            Ids::integers(Values::new(ids), None)
+        };
+        let codes = |rows: i64, codes: i64| {
+            Ids::integers(
+                Values::new((0..rows).map(|row| row * row % codes).collect::<Vec<_>>()),
+                None,
+            )
+        };
+        BookInput {
+            positions: Positions {
+                account: ids(40_000, 7919),
+                instrument: codes(40_000, 11),
+                quantity: numbers("quantity", (0..40_000).map(|row| f64::from(row % 17) - 8.0)),
+                entry_price: numbers(
+                    "entry_price",
+                    (0..40_000).map(|row| f64::from(row % 97) + 0.1),
+                ),
+                isolated: None,
+                isolated_margin: None,
+                leverage: None,
+                tier_table: None,
+                open_buy: None,
+                open_sell: None,
+            },
+            balances: Balances {
+                account: ids(10_000, 31),
+                asset: codes(10_000, 3),
+                amount: numbers("amount", (0..10_000).map(f64::from)),
+            },
+            accounts: None,
+            instruments: codes(11, 11),
+        }
+    }
+
+    #[test]
+    fn a_book_is_the_same_however_many_records_are_alive_at_a_time() {
+        for is_sorted in [false, true] {
+            let whole = Book::build(input(is_sorted), 1).expect("it fits");
+            for (at_once, threads) in [(1 << 19, 1), (1 << 18, 2), (1, 3)] {
+                let book = Book::build_by(input(is_sorted), at_once, threads).expect("it fits");
+                assert_eq!(book.blocks.len(), whole.blocks.len());
+                for (block, same) in book.blocks.iter().zip(&whole.blocks) {
+                    let firsts = |block: &Block| (block.first_account, block.first_bucket);
+                    assert_eq!(firsts(block), firsts(same));
+                    assert_eq!(*block.bucket_start, *same.bucket_start);
+                    assert_eq!(*block.row_count, *same.row_count);
+                    assert_eq!(*block.instrument, *same.instrument);
+                    assert_eq!(*block.quantity, *same.quantity);
+                    assert_eq!(*block.inverse_cost, *same.inverse_cost);
+                    assert_eq!(*block.amount, *same.amount);
+                    assert_eq!((&*block.row, &*block.slot), (&*same.row, &*same.slot));
+                }
+            }
+        }
+    }
 }

@@ -1,14 +1,16 @@
 //! Building blocks: an account's rows merged by instrument, tier table and side.
 //!
 //! `Builder` takes the rows of a part (`partition`) and writes one block after another, in
-//! memory that it keeps; a finished block is a copy of exactly its size.
+//! memory that it keeps; a finished block is packed in slabs.
 
 use std::ops::Range;
 
 use crate::block::{Block, Special};
+use crate::draft::Draft;
 use crate::keys::NONE;
 use crate::partition::Grouped;
 use crate::records::{BalanceRecord, PositionRecord, Source};
+use crate::slabs::Filler;
 
 /// A row in the making: all rows of a bucket with the same instrument, table and side.
 #[derive(Clone, Copy)]
@@ -20,12 +22,13 @@ struct Merged {
     quantity: f64,
     cost: f64,
     inverse_cost: f64,
-    special: Special,
+    /// What else it says, by its place among what rows of the bucket say; `NONE` for nothing.
+    special: u32,
 }
 
 impl Merged {
-    #[inline]
-    fn new(record: &PositionRecord, source: &Source<'_>) -> Self {
+    #[inline(always)]
+    fn new(record: &PositionRecord, special: u32) -> Self {
         let PositionRecord { instrument, quantity, entry, .. } = *record;
         Self {
             instrument,
@@ -34,16 +37,21 @@ impl Merged {
             quantity,
             cost: quantity * entry,
             inverse_cost: quantity / entry,
-            special: if record.is_special() { source.special(record) } else { Special::NOTHING },
+            special,
         }
     }
 
     #[inline]
-    fn absorb(&mut self, row: &Self) {
+    fn absorb(&mut self, row: &Self, said: &mut [Special]) {
         self.quantity += row.quantity;
         self.cost += row.cost;
         self.inverse_cost += row.inverse_cost;
-        self.special.absorb(&row.special);
+        if row.special != NONE && self.special != NONE {
+            let other = said[row.special as usize];
+            said[self.special as usize].absorb(&other);
+        } else if row.special != NONE {
+            self.special = row.special;
+        }
     }
 }
 
@@ -56,6 +64,8 @@ pub(crate) struct Builder<'a> {
     seen_asset: Vec<(u32, u32)>,
     stamp: u32,
     merged: Vec<Merged>,
+    /// What merged rows of the bucket say besides.
+    said: Vec<Special>,
     /// First merged row of each instrument, by first appearance.
     heads: Vec<u32>,
     /// For each row of the account, the row in `merged` that took it; `NONE` if isolated.
@@ -65,22 +75,30 @@ pub(crate) struct Builder<'a> {
     order: Vec<u32>,
     placed: Vec<u32>,
     /// The block that is being written.
-    block: Block,
+    block: Draft,
+    filler: Filler<'a>,
 }
 
 impl<'a> Builder<'a> {
-    pub(crate) fn new(source: &'a Source<'a>, instruments: usize, assets: usize) -> Self {
+    pub(crate) fn new(
+        source: &'a Source<'a>,
+        instruments: usize,
+        assets: usize,
+        filler: Filler<'a>,
+    ) -> Self {
         Self {
             source,
             seen_instrument: vec![(0, 0); instruments],
             seen_asset: vec![(0, 0); assets],
             stamp: 0,
             merged: Vec::new(),
+            said: Vec::new(),
             heads: Vec::new(),
             taken: Vec::new(),
             order: Vec::new(),
             placed: Vec::new(),
-            block: Block::default(),
+            block: Draft::default(),
+            filler,
         }
     }
 
@@ -92,17 +110,14 @@ impl<'a> Builder<'a> {
         accounts: Range<usize>,
         indeterminate: &[bool],
     ) -> Block {
-        self.block.clear();
-        let rows = accounts.clone().map(|account| positions.rows(account).len()).sum();
-        self.block.reserve(accounts.len(), rows);
-        self.block.first_account = accounts.start;
+        self.block.start(accounts.start);
         for account in accounts {
             if !indeterminate[account] {
                 self.account(positions.rows(account), balances.rows(account));
             }
             self.block.bucket_start.push(self.block.buckets() as u32);
         }
-        self.block.clone()
+        self.block.pack(&mut self.filler)
     }
 
     fn account(&mut self, rows: &[PositionRecord], balances: &[BalanceRecord]) {
@@ -113,7 +128,8 @@ impl<'a> Builder<'a> {
                 isolated += 1;
                 self.taken.push(NONE);
             } else {
-                self.merge(Merged::new(row, self.source));
+                let row = self.read(row);
+                self.merge(row);
             }
         }
         self.block.row.extend(rows.iter().map(|row| row.row));
@@ -129,10 +145,20 @@ impl<'a> Builder<'a> {
         }
         for (i, row) in rows.iter().enumerate().filter(|(_, row)| row.is_isolated()) {
             self.block.slot[first_slot + i] = self.block.instrument.len() as u32;
-            let merged = Merged::new(row, self.source);
+            let merged = self.read(row);
             self.write([&merged].into_iter());
             self.block.close_bucket(row.row, self.source.posted(row.row), 1);
         }
+    }
+
+    #[inline(always)]
+    fn read(&mut self, row: &PositionRecord) -> Merged {
+        let mut special = NONE;
+        if row.is_special() {
+            special = self.said.len() as u32;
+            self.said.push(self.source.special(row));
+        }
+        Merged::new(row, special)
     }
 
     fn start_bucket(&mut self) {
@@ -143,6 +169,7 @@ impl<'a> Builder<'a> {
             self.stamp = 1;
         }
         self.merged.clear();
+        self.said.clear();
         self.heads.clear();
         self.taken.clear();
     }
@@ -165,11 +192,17 @@ impl<'a> Builder<'a> {
     fn merge_into(&mut self, head: u32, row: Merged) {
         let new = self.merged.len() as u32;
         let (mut at, mut after) = (head, NONE);
+        let said = &mut self.said;
+        let table = |special: u32, said: &[Special]| match special {
+            NONE => NONE,
+            special => said[special as usize].table,
+        };
+        let of_row = table(row.special, said);
         loop {
             let here = &mut self.merged[at as usize];
-            if here.special.table == row.special.table {
+            if table(here.special, said) == of_row {
                 if here.side == row.side {
-                    here.absorb(&row);
+                    here.absorb(&row, said);
                     self.taken.push(at);
                     return;
                 }
@@ -227,12 +260,12 @@ impl<'a> Builder<'a> {
         block.cost.extend(merged.clone().map(|row| row.cost));
         block.inverse_cost.extend(merged.clone().map(|row| row.inverse_cost));
         if self.source.has_specials() {
-            let specials = &mut block.specials;
+            let (specials, said) = (&mut block.specials, &self.said);
             block.special.extend(merged.map(|row| {
-                if row.special == Special::NOTHING {
+                if row.special == NONE {
                     return NONE;
                 }
-                specials.push(row.special);
+                specials.push(said[row.special as usize]);
                 specials.len() as u32 - 1
             }));
         }

@@ -80,10 +80,11 @@ impl ExactSum {
     #[inline(always)]
     pub(crate) fn add_block(&mut self, values: &[f64; FEW]) {
         let lanes = values.as_chunks::<LANES>().0;
-        let mut largest = [0.0; LANES];
-        for values in lanes {
-            for (largest, value) in largest.iter_mut().zip(values) {
-                *largest = if value.abs() > *largest { value.abs() } else { *largest };
+        let mut largest = lanes[0].map(f64::abs);
+        for values in &lanes[1..] {
+            for lane in 0..LANES {
+                let size = values[lane].abs();
+                largest[lane] = if size > largest[lane] { size } else { largest[lane] };
             }
         }
         let largest = largest.into_iter().fold(0.0, f64::max);

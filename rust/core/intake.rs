@@ -8,27 +8,31 @@ use crate::batch;
 use crate::columns::{BLOCK, Fault, Numbers, Reason};
 use crate::holdings::{Balances, Positions};
 use crate::keys::{Finder, Ids, NONE, Names};
-use crate::memory::{Buffer, slice_length};
-use crate::partition::{Cut, Owned, Parts, Width};
+use crate::memory::slice_length;
+use crate::partition::{Cut, Owners, Placer};
 use crate::records::{BalanceRecord, PositionRecord, Source};
 
+/// Rows of a slice at most, for each record that it is to hold.
+const MOST_SPARSE: usize = 8;
+
 /// What was read of a frame.
-pub(crate) struct Intake<'a, R> {
+pub(crate) struct Intake<R> {
     /// Its bad rows, in no order.
     pub(crate) faults: Vec<Fault>,
-    /// Its rows of an account, by part.
-    pub(crate) parts: Parts<'a, R>,
+    /// The rows of some accounts, by part, slice by slice; none where rows stand by account.
+    pub(crate) cut: Vec<Cut<R>>,
 }
 
-/// Reads `positions`; writes the code of each row's instrument among `names`.
-pub(crate) fn positions<'a>(
+/// Reads `positions`: checks them, writes the code of each row's instrument among `names`, and
+/// cuts the rows of `owners`: of none where rows stand by account.
+pub(crate) fn positions(
     positions: &Positions,
     source: &Source<'_>,
-    (account, instrument): (&'a [u32], &mut [u32]),
+    (account, instrument): (&[u32], &mut [u32]),
     names: &Names,
-    width: Width,
+    owners: Option<Owners>,
     threads: usize,
-) -> Intake<'a, PositionRecord> {
+) -> Intake<PositionRecord> {
     let optional = [
         positions.isolated_margin.as_ref(),
         positions.leverage.as_ref(),
@@ -38,82 +42,105 @@ pub(crate) fn positions<'a>(
     let mut numbers = vec![&positions.quantity, &positions.entry_price];
     numbers.extend(optional.into_iter().flatten());
     let finder = Finder::new(names, &positions.instrument);
-    let stands = account.is_sorted() && account.last() != Some(&NONE);
-    let slices = slices::<PositionRecord>(account.len());
+    let slices = slices::<PositionRecord>(account, owners, threads);
     let mut rest = instrument;
     let targets = slices.iter().map(|rows| cut(&mut rest, rows.len()));
     let tasks = targets.zip(slices.iter().cloned()).collect();
     let read = batch::map(threads, tasks, |(codes, rows): (&mut [u32], Range<usize>)| {
         let mut faults = Vec::new();
         let mut finder = finder.clone();
-        let mut records = Buffer::new(if stands { 0 } else { rows.len() });
-        let mut places = records.iter_mut();
-        let mut specials = [0; BLOCK];
+        let mut placer = owners.map(|owners| Placer::new(&account[rows.clone()], owners));
         for block in batch::steps(rows.len(), BLOCK) {
             let codes = &mut codes[block.clone()];
             let block = rows.start + block.start..rows.start + block.end;
             finder.find(block.start, codes);
             unlisted(&positions.instrument, block.start, codes, &mut faults);
             numbers.iter().for_each(|numbers| check("positions", numbers, &block, &mut faults));
-            if stands {
-                continue;
-            }
-            let specials = &mut specials[..block.len()];
-            source.specials(block.clone(), specials);
-            let known = account[block.clone()].iter().zip(&*codes).zip(&*specials).zip(block);
-            for (((account, code), special), row) in known {
-                if *account != NONE
-                    && let Some(place) = places.next()
-                {
-                    *place = source.record(*account, row, *code, *special);
-                }
+            if let Some(placer) = &mut placer {
+                source.place(block.start, &account[block], codes, placer);
             }
         }
-        let count = rows.len() - places.len();
-        (faults, (!stands).then(|| width.cut(&records[..count])))
+        (faults, placer.map(Placer::finish))
     });
-    let mut intake = gathered(read, account);
+    let mut intake = gathered(read);
     nulls("positions", "account_id", &positions.account, &mut intake.faults);
     margin_lacking(positions, &mut intake.faults);
     intake
 }
 
-/// Reads `balances`, whose assets have these codes.
-pub(crate) fn balances<'a>(
-    balances: &Balances,
-    account: &'a [u32],
-    asset: &[u32],
-    width: Width,
+/// Cuts the rows of `owners` alone, whose instruments have these codes.
+pub(crate) fn more_positions(
+    source: &Source<'_>,
+    (account, instrument): (&[u32], &[u32]),
+    owners: Option<Owners>,
     threads: usize,
-) -> Intake<'a, BalanceRecord> {
-    let amounts = balances.amount.values();
-    let stands = account.is_sorted() && account.last() != Some(&NONE);
-    let read = batch::map(threads, slices::<BalanceRecord>(account.len()), |rows| {
+) -> Vec<Cut<PositionRecord>> {
+    let Some(some) = owners else { return Vec::new() };
+    let slices = slices::<PositionRecord>(account, owners, threads);
+    batch::map(threads, slices, |rows| {
+        let mut placer = Placer::new(&account[rows.clone()], some);
+        for block in batch::steps(rows.len(), BLOCK) {
+            let block = rows.start + block.start..rows.start + block.end;
+            let codes = &instrument[block.clone()];
+            source.place(block.start, &account[block], codes, &mut placer);
+        }
+        placer.finish()
+    })
+}
+
+/// Reads `balances`, whose assets have these codes: checks them, and cuts the rows of `owners`: of none where rows stand by account.
+pub(crate) fn balances(
+    balances: &Balances,
+    account: &[u32],
+    asset: &[u32],
+    owners: Option<Owners>,
+    threads: usize,
+) -> Intake<BalanceRecord> {
+    let slices = slices::<BalanceRecord>(account, owners, threads);
+    let read = batch::map(threads, slices, |rows| {
         let mut faults = Vec::new();
         for block in batch::steps(rows.len(), BLOCK) {
             let block = rows.start + block.start..rows.start + block.end;
             check("balances", &balances.amount, &block, &mut faults);
         }
-        let record = |row: usize| BalanceRecord {
-            account: account[row],
-            asset: asset[row],
-            amount: amounts[row],
-        };
-        let cut = || {
-            let (mut records, mut count) = (Buffer::new(rows.len()), 0);
-            let of_accounts = rows.clone().map(record).filter(|record| record.account != NONE);
-            for (place, record) in records.iter_mut().zip(of_accounts) {
-                *place = record;
-                count += 1;
-            }
-            width.cut(&records[..count])
-        };
-        (faults, (!stands).then(cut))
+        (faults, None)
     });
-    let mut intake = gathered(read, account);
+    let mut intake = gathered(read);
+    intake.cut = more_balances(balances, (account, asset), owners, threads);
     nulls("balances", "account_id", &balances.account, &mut intake.faults);
     nulls("balances", "asset_id", &balances.asset, &mut intake.faults);
     intake
+}
+
+/// Cuts the rows of `owners` alone.
+pub(crate) fn more_balances(
+    balances: &Balances,
+    (account, asset): (&[u32], &[u32]),
+    owners: Option<Owners>,
+    threads: usize,
+) -> Vec<Cut<BalanceRecord>> {
+    let Some(some) = owners else { return Vec::new() };
+    let amounts = balances.amount.values();
+    batch::map(threads, slices::<BalanceRecord>(account, owners, threads), |rows| {
+        let mut placer = Placer::new(&account[rows.clone()], some);
+        for block in batch::steps(rows.len(), BLOCK) {
+            let block = rows.start + block.start..rows.start + block.end;
+            let owner = &account[block.clone()];
+            let (asset, amount) = (&asset[block.clone()], &amounts[block]);
+            let (asset, amount) = (&asset[..owner.len()], &amount[..owner.len()]);
+            placer.place(owner, |i| BalanceRecord {
+                account: owner[i],
+                asset: asset[i],
+                amount: amount[i],
+            });
+        }
+        placer.finish()
+    })
+}
+
+/// Whether rows stand by account and all have one: they are read where they stand.
+pub(crate) fn stand(account: &[u32]) -> bool {
+    account.is_sorted() && account.last() != Some(&NONE)
 }
 
 /// Adds a fault for every null of a column of ids.
@@ -122,9 +149,28 @@ pub(crate) fn nulls(frame: &'static str, column: &'static str, ids: &Ids, faults
     faults.extend(ids.nulls().map(fault));
 }
 
-/// Rows that one thread reads at a time: a multiple of `BLOCK`.
-fn slices<R>(rows: usize) -> Vec<Range<usize>> {
-    batch::steps(rows, slice_length::<R>(rows) / BLOCK * BLOCK)
+/// Rows that one thread reads at a time, in multiples of 64: as many as there are records
+/// of `owners` among them in some huge pages, but not many times more.
+fn slices<R>(account: &[u32], owners: Option<Owners>, threads: usize) -> Vec<Range<usize>> {
+    let length = slice_length::<R>(account.len());
+    let Some(owners) = owners.filter(|owners| !owners.are_all()) else {
+        return batch::steps(account.len(), length / 64 * 64);
+    };
+    let blocks = length / BLOCK;
+    let counted = batch::map(threads, batch::steps(account.len(), blocks * BLOCK), |rows| {
+        account[rows].chunks(BLOCK).map(|rows| owners.count(rows)).collect::<Vec<usize>>()
+    });
+    let (mut slices, mut first, mut records) = (Vec::new(), 0, 0);
+    for (block, count) in counted.into_iter().flatten().enumerate() {
+        let row = block * BLOCK;
+        if records + count > blocks * BLOCK || row - first >= MOST_SPARSE * blocks * BLOCK {
+            slices.push(first..row);
+            (first, records) = (row, 0);
+        }
+        records += count;
+    }
+    slices.push(first..account.len());
+    slices
 }
 
 fn cut<'a, T>(rest: &mut &'a mut [T], length: usize) -> &'a mut [T] {
@@ -133,14 +179,13 @@ fn cut<'a, T>(rest: &mut &'a mut [T], length: usize) -> &'a mut [T] {
     head
 }
 
-fn gathered<R: Owned>(read: Vec<(Vec<Fault>, Option<Cut<R>>)>, account: &[u32]) -> Intake<'_, R> {
+fn gathered<R>(read: Vec<(Vec<Fault>, Option<Cut<R>>)>) -> Intake<R> {
     let (mut faults, mut slices) = (Vec::new(), Vec::new());
-    let stands = read.iter().any(|(_, cut)| cut.is_none());
     for (found, cut) in read {
         faults.extend(found);
         slices.extend(cut);
     }
-    Intake { faults, parts: if stands { Parts::Standing(account) } else { Parts::Cut(slices) } }
+    Intake { faults, cut: slices }
 }
 
 fn check(frame: &'static str, numbers: &Numbers, rows: &Range<usize>, faults: &mut Vec<Fault>) {

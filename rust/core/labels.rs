@@ -37,7 +37,7 @@ impl Labels {
             };
             for account in 0..block.accounts() {
                 let buckets = block.buckets_of(account);
-                if buckets.clone().all(|bucket| block.isolated_row[bucket] == NONE) {
+                if buckets.clone().all(|bucket| block.isolated_row_of(bucket) == NONE) {
                     codes.extend(buckets.map(|bucket| of_cross(&mut names, bucket)));
                 } else {
                     name_account(book, block, account, &mut names, &mut codes, &mut of_cross);
@@ -60,7 +60,7 @@ fn name_account(
     let mut used: HashSet<u32> = HashSet::new();
     let mut next: HashMap<u32, u32> = HashMap::new();
     for bucket in buckets {
-        if block.isolated_row[bucket] == NONE {
+        if block.isolated_row_of(bucket) == NONE {
             codes.push(cross(names, bucket));
             continue;
         }

@@ -4,7 +4,9 @@
 //! is past the line. It has no error path and allocates nothing. It adds in stored order, so
 //! the bits depend on the bucket alone.
 
-use crate::block::Bucket;
+use std::ops::Range;
+
+use crate::block::{Bucket, Rows, Span};
 use crate::conventions::CloseFee;
 use crate::keys::NONE;
 use crate::marks::{AssetMark, Mark, Marks};
@@ -198,8 +200,15 @@ impl Collateral {
 
     /// The same where `plain` has the first slice of every asset, and no profit joins any.
     #[inline(always)]
-    fn add_plain(&mut self, bucket: &Bucket<'_>, plain: &Plain, marks: &Marks, rules: &Rules) {
-        for (asset, amount) in bucket.asset.iter().zip(bucket.amount) {
+    fn add_plain(
+        &mut self,
+        rows: &Rows<'_>,
+        cash: Range<usize>,
+        plain: &Plain,
+        marks: &Marks,
+        rules: &Rules,
+    ) {
+        for (asset, amount) in rows.asset[cash.clone()].iter().zip(&rows.amount[cash]) {
             let coin = plain.coin(*asset);
             let value = amount * coin.price;
             if value >= 0.0 && value < coin.bound {
@@ -321,12 +330,23 @@ pub fn margin_of(
     rules: &Rules,
     joined: &mut Joined,
 ) -> Margin {
-    let found = plain.and_then(|plain| Some((plain, plain.positions(bucket, rules)?)));
-    let Some((plain, held)) = found else {
-        return bucket_margin(bucket, marks, rules, joined);
-    };
+    let (rows, span) = bucket.alone();
+    let short = plain.and_then(|plain| plain_margin(&rows, &span, plain, marks, rules));
+    short.unwrap_or_else(|| bucket_margin(bucket, marks, rules, joined))
+}
+
+/// The margin of a bucket by the short way; None where a row says more than that looks at.
+#[inline(always)]
+pub(crate) fn plain_margin(
+    rows: &Rows<'_>,
+    span: &Span,
+    plain: &Plain,
+    marks: &Marks,
+    rules: &Rules,
+) -> Option<Margin> {
+    let held = plain.positions(rows, span.rows.clone(), rules)?;
     let mut margin = Margin {
-        positions: bucket.rows,
+        positions: span.count,
         unrealized_pnl: held.unrealized_pnl,
         gross_notional: held.gross_notional,
         net_notional: held.net_notional,
@@ -337,12 +357,13 @@ pub fn margin_of(
     };
     let positions = Worth { option_value: 0.0, counted: held.counted, is_open: held.gross > 0.0 };
     let mut collateral = Collateral::default();
-    if let Some(posted) = bucket.isolated_margin {
-        collateral.add_posted(posted, &marks.instruments[bucket.instrument[0] as usize], rules);
+    if let Some(posted) = span.posted {
+        let instrument = rows.instrument[span.rows.start] as usize;
+        collateral.add_posted(posted, &marks.instruments[instrument], rules);
     }
-    collateral.add_plain(bucket, plain, marks, rules);
+    collateral.add_plain(rows, span.cash.clone(), plain, marks, rules);
     conclude(&mut margin, &collateral, positions, rules);
-    margin
+    Some(margin)
 }
 
 /// What a bucket is worth, in the order and with the bits of `bucket_margin`.

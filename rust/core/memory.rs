@@ -17,7 +17,7 @@ const LARGE: usize = 1 << 16;
 /// Bytes of a huge page.
 const PAGE: usize = 2 << 20;
 /// Bytes that are kept for the next call at most.
-const KEPT: usize = 1 << 29;
+pub(crate) const KEPT: usize = 1 << 29;
 /// Bytes over which the beginnings of columns are spread.
 const LINES: usize = 4096;
 
@@ -168,6 +168,20 @@ impl Kept {
         Some(self.maps.swap_remove(at))
     }
 
+    /// Takes out what is to go when `bytes` are mapped anew, for which nothing here was of use:
+    /// what is kept and what comes new stay within `KEPT` together, and large columns take the
+    /// place of as much.
+    fn make_room(&mut self, bytes: usize) -> Vec<MmapMut> {
+        let place = if bytes < 8 * PAGE { 0 } else { bytes };
+        let most = KEPT.saturating_sub(bytes).min(self.bytes.saturating_sub(place));
+        let mut count = 0;
+        while count < self.maps.len() && self.bytes > most {
+            self.bytes -= self.maps[count].len();
+            count += 1;
+        }
+        self.maps.drain(..count).collect()
+    }
+
     /// Where values begin: columns that all begin at a page share sets of the cache.
     fn next_begin(&mut self) -> usize {
         self.begun = (self.begun + 5 * 64) % LINES;
@@ -184,12 +198,16 @@ impl Region {
         };
         let begin = kept.next_begin();
         let found = kept.take(bytes + begin);
+        let gone = if found.is_none() { kept.make_room(bytes) } else { Vec::new() };
         drop(kept);
+        drop(gone);
         Self { map: Some(found.unwrap_or_else(|| mapped(bytes + begin))), begin }
     }
 
     /// Room that nobody has touched.
     fn fresh(bytes: usize) -> Self {
+        let gone = KEPT_MAPS.try_lock().map(|mut kept| kept.make_room(bytes));
+        drop(gone);
         Self { map: Some(mapped(bytes)), begin: 0 }
     }
 
@@ -221,7 +239,7 @@ impl Drop for Region {
 ///
 /// Where the system has no memory left, as any allocation does.
 fn mapped(bytes: usize) -> MmapMut {
-    let length = bytes.next_multiple_of(if bytes < PAGE { LARGE } else { PAGE });
+    let length = bytes.next_multiple_of(if bytes < PAGE / 4 * 3 { LARGE } else { PAGE });
     let map = MmapMut::map_anon(length);
     let map = map.unwrap_or_else(|error| panic!("no memory for {length} bytes: {error}"));
     #[cfg(target_os = "linux")]
@@ -274,5 +292,21 @@ mod tests {
         assert!(kept.take(3 * PAGE).is_none());
         assert_eq!(kept.take(2 * PAGE).map(|map| map.len()), Some(2 * PAGE));
         assert_eq!(kept.bytes, 8 * PAGE);
+    }
+
+    #[test]
+    fn what_is_kept_makes_room_for_what_it_cannot_be() {
+        let mut kept = Kept { maps: Vec::new(), bytes: 0, begun: 0 };
+        for pages in [1, 2, 3] {
+            kept.maps.push(mapped(pages * PAGE));
+            kept.bytes += pages * PAGE;
+        }
+        assert!(kept.make_room(7 * PAGE).is_empty());
+        kept.bytes += KEPT - 10 * PAGE; // as if so much more were kept
+        let gone = kept.make_room(7 * PAGE);
+        assert_eq!(gone.iter().map(|map| map.len()).collect::<Vec<_>>(), [PAGE, 2 * PAGE]);
+        kept.bytes -= KEPT - 10 * PAGE;
+        assert_eq!(kept.bytes, 3 * PAGE);
+        assert_eq!((kept.make_room(8 * PAGE).len(), kept.bytes), (1, 0));
     }
 }

@@ -10,6 +10,8 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 
+use crate::columns::BLOCK;
+use crate::keys::NONE;
 use crate::memory::Buffer;
 
 /// Parts at most: each has an open end that a thread writes to.
@@ -76,21 +78,115 @@ impl Width {
         end(part)..end(part + 1)
     }
 
-    /// Cuts the records of a slice.
-    pub(crate) fn cut<R: Owned>(self, records: &[R]) -> Cut<R> {
-        Cut::new(records, self.parts(), |record| (record.account() >> self.shift) as usize)
+    /// The accounts of neighbouring parts.
+    pub(crate) fn owners(self, parts: Range<usize>) -> Owners {
+        let first = self.accounts(parts.start).start;
+        let end = self.accounts(parts.end.max(1) - 1).end;
+        Owners { first: first as u32, count: (end - first) as u32, width: self }
     }
+}
+
+/// Neighbouring accounts, whose rows are brought to their parts at a time.
+#[derive(Clone, Copy)]
+pub(crate) struct Owners {
+    first: u32,
+    count: u32,
+    width: Width,
+}
+
+impl Owners {
+    /// Whether an account is among them; `NONE` never is.
+    #[inline(always)]
+    fn has(self, account: u32) -> bool {
+        account.wrapping_sub(self.first) < self.count
+    }
+
+    /// Whether they are all that there are.
+    pub(crate) fn are_all(self) -> bool {
+        self.count as usize == self.width.accounts
+    }
+
+    /// How many of these rows are theirs.
+    pub(crate) fn count(self, accounts: &[u32]) -> usize {
+        accounts.iter().map(|account| u32::from(self.has(*account))).sum::<u32>() as usize
+    }
+}
+
+/// Places records of a slice by part, as they are made.
+pub(crate) struct Placer<R> {
+    owners: Owners,
+    cut: Cut<R>,
+    /// Where each part's next record belongs.
+    next: Vec<u32>,
+}
+
+impl<R: Pod> Placer<R> {
+    /// For the rows of `owners` in a slice whose accounts are given.
+    pub(crate) fn new(accounts: &[u32], owners: Owners) -> Self {
+        let (parts, shift) = (owners.width.parts(), owners.width.shift);
+        let mut start = vec![0u32; parts + 2]; // the last is for the rows of others
+        for account in accounts {
+            let part = (*account >> shift) as usize;
+            start[if owners.has(*account) { part + 1 } else { parts + 1 }] += 1;
+        }
+        start.truncate(parts + 1);
+        (0..parts).for_each(|part| start[part + 1] += start[part]);
+        let records = Buffer::new(start[parts] as usize);
+        Self { owners, next: start.clone(), cut: Cut { records, start } }
+    }
+
+    /// Places what `record` makes of the next rows, `BLOCK` or fewer, whose accounts are given;
+    /// it is told a row by its place among them.
+    #[inline(always)]
+    pub(crate) fn place(&mut self, accounts: &[u32], record: impl Fn(usize) -> R) {
+        let Self { owners, cut, next } = self;
+        let places: &mut [R] = &mut cut.records;
+        let shift = owners.width.shift;
+        if owners.are_all() {
+            for (i, account) in accounts.iter().enumerate() {
+                if *account != NONE {
+                    put(places, &mut next[(*account >> shift) as usize], record(i));
+                }
+            }
+            return;
+        }
+        // Whose a row is cannot be foreseen, so nothing branches on it.
+        let (mut theirs, mut count) = ([0u16; BLOCK], 0);
+        for (i, account) in accounts.iter().enumerate() {
+            theirs[count % BLOCK] = i as u16;
+            count += usize::from(owners.has(*account));
+        }
+        for i in theirs[..count].iter().map(|i| usize::from(*i)) {
+            put(places, &mut next[(accounts[i] >> shift) as usize], record(i));
+        }
+    }
+
+    /// What was placed.
+    pub(crate) fn finish(self) -> Cut<R> {
+        self.cut
+    }
+}
+
+#[inline(always)]
+fn put<R>(places: &mut [R], next: &mut u32, record: R) {
+    places[*next as usize] = record;
+    *next += 1;
 }
 
 /// Rows by part.
 pub(crate) enum Parts<'a, R> {
     /// Copied, in slices of the input.
-    Cut(Vec<Cut<R>>),
+    Cut(&'a [Cut<R>]),
     /// As they stand: the account of each, which never falls.
     Standing(&'a [u32]),
 }
 
-impl<R: Owned> Parts<'_, R> {
+impl<'a, R: Owned> Parts<'a, R> {
+    /// Rows of accounts that were cut, or stand.
+    pub(crate) fn new(stand: bool, cut: &'a [Cut<R>], accounts: &'a [u32]) -> Self {
+        if stand { Self::Standing(accounts) } else { Self::Cut(cut) }
+    }
+
     /// Brings the rows of `accounts`, a part, together by account; `read` makes records of rows
     /// that stand, from the first on, whose accounts are given.
     pub(crate) fn group(
@@ -143,8 +239,8 @@ impl<R: Owned> Grouped<R> {
     {
         let first = self.first as u32;
         let local = |record: &R| (record.account() - first) as usize;
-        for record in slices.clone().flatten() {
-            self.start[local(record) + 1] += 1;
+        for records in slices.clone() {
+            records.iter().for_each(|record| self.start[local(record) + 1] += 1);
         }
         self.sum_starts();
         self.next.clear();
@@ -155,9 +251,7 @@ impl<R: Owned> Grouped<R> {
         }
         for records in slices {
             for record in records {
-                let next = &mut self.next[local(record)];
-                self.rows[*next as usize] = *record;
-                *next += 1;
+                put(&mut self.rows, &mut self.next[local(record)], *record);
             }
         }
     }
@@ -194,11 +288,24 @@ mod tests {
         }
     }
 
+    fn cut(rows: &[Row], owners: Owners) -> Cut<Row> {
+        let accounts: Vec<u32> = rows.iter().map(|row| row.0).collect();
+        let mut placer = Placer::new(&accounts, owners);
+        for (accounts, rows) in accounts.chunks(BLOCK).zip(rows.chunks(BLOCK)) {
+            placer.place(accounts, |i| rows[i]);
+        }
+        placer.finish()
+    }
+
     /// Every row of all parts, by account.
     fn grouped(parts: &Parts<'_, Row>, width: Width) -> Vec<Row> {
+        grouped_in(parts, width, 0..width.parts())
+    }
+
+    fn grouped_in(parts: &Parts<'_, Row>, width: Width, of: Range<usize>) -> Vec<Row> {
         let mut grouped = Grouped::default();
         let mut seen = Vec::new();
-        for part in 0..width.parts() {
+        for part in of {
             let accounts = width.accounts(part);
             let read = |from: usize, owners: &[u32], rows: &mut Vec<Row>| {
                 rows.extend(owners.iter().zip(from as u32..).map(|(owner, row)| Row(*owner, row)));
@@ -218,10 +325,19 @@ mod tests {
         for (accounts, least) in [(10_000, 4), (10_000, 1 << 14), (20_000, 1)] {
             let width = Width::new(accounts, least);
             for slice in [1000, 30_000] {
-                let slices = rows.chunks(slice).map(|rows| width.cut(rows)).collect();
                 let mut expected = rows.clone();
                 expected.sort_by_key(|row| row.0);
-                assert_eq!(grouped(&Parts::Cut(slices), width), expected);
+                for parts in [width.parts(), 3] {
+                    let mut seen = Vec::new();
+                    for first in (0..width.parts()).step_by(parts) {
+                        let parts = first..(first + parts).min(width.parts());
+                        let owners = width.owners(parts.clone());
+                        let slices = rows.chunks(slice).map(|rows| cut(rows, owners));
+                        let slices: Vec<Cut<Row>> = slices.collect();
+                        seen.extend(grouped_in(&Parts::Cut(&slices), width, parts));
+                    }
+                    assert_eq!(seen, expected);
+                }
             }
         }
     }
@@ -238,7 +354,7 @@ mod tests {
     fn no_accounts_make_one_part_without_rows() {
         let width = Width::new(0, 1024);
         assert_eq!((width.parts(), width.accounts(0)), (1, 0..0));
-        assert!(grouped(&Parts::Cut(Vec::new()), width).is_empty());
+        assert!(grouped(&Parts::Cut(&[]), width).is_empty());
         assert!(grouped(&Parts::Standing(&[]), width).is_empty());
     }
 }

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use crate::block::{Bucket, Special};
+use crate::block::{Rows, Special};
 use crate::conventions::{Initial, OpenOrders, ProfitAndLoss};
 use crate::keys::NONE;
 use crate::market::Kind;
@@ -52,6 +52,7 @@ pub struct Plain {
     coins: Vec<Coin>,
     initial: Initial,
     sees_orders: bool,
+    weighs_profit: bool,
 }
 
 /// What the positions of a bucket are worth and must hold, valuation asset.
@@ -79,6 +80,7 @@ impl Plain {
             coins: marks.assets.iter().map(|mark| Coin::new(mark, rules)).collect(),
             initial: conventions.initial,
             sees_orders: conventions.open_orders == OpenOrders::Initial,
+            weighs_profit: conventions.profit_weight != 1.0,
         })
     }
 
@@ -88,38 +90,49 @@ impl Plain {
         &self.coins[asset as usize]
     }
 
-    /// What the rows of a bucket come to; None where one of them says more than a line does.
+    /// What some rows, those of a bucket, come to; None where one says more than a line does.
     #[inline(always)]
-    pub(crate) fn positions(&self, bucket: &Bucket<'_>, rules: &Rules) -> Option<Positions> {
+    pub(crate) fn positions(
+        &self,
+        rows: &Rows<'_>,
+        its: Range<usize>,
+        rules: &Rules,
+    ) -> Option<Positions> {
+        let (instrument, lines, weighs_profit) =
+            (rows.instrument, &*self.lines, self.weighs_profit);
+        // One length, so that one look at the end is enough.
+        let count = instrument.len();
+        let (quantity, cost) = (&rows.quantity[..count], &rows.cost[..count]);
+        let (inverse_cost, special) = (&rows.inverse_cost[..count], rows.special);
+        let (mut row, end) = (its.start, its.end.min(count));
         let mut sum = Positions::default();
-        let rows = bucket.instrument.len();
-        let (quantity, cost) = (&bucket.quantity[..rows], &bucket.cost[..rows]);
-        let inverse_cost = &bucket.inverse_cost[..rows];
         let held =
             |row: usize, line: &Line| Held::new(quantity[row], cost[row], inverse_cost[row], line);
-        let says_more = |row| bucket.special.get(row).is_some_and(|place| *place != NONE);
-        let mut row = 0;
-        while row < rows {
-            let first = row;
-            let instrument = bucket.instrument[row];
-            let line = &self.lines[instrument as usize];
+        let says_more = |row: usize| special.get(row).is_some_and(|place| *place != NONE);
+        while row < end {
+            let (first, code) = (row, instrument[row]);
+            let line = &lines[code as usize];
             let mut all = held(row, line);
             let mut is_special = says_more(row);
             row += 1;
-            while row < rows && bucket.instrument[row] == instrument {
+            while row < end && instrument[row] == code {
                 all.add(&held(row, line));
                 is_special |= says_more(row);
                 row += 1;
             }
-            let (notional, mut initial) = sum.add(&all, line, rules);
+            let (notional, mut initial) = sum.add(&all, line, rules, weighs_profit);
             // Options are rare, and so are rows that name a table.
             if line.is_option {
                 return None;
             }
             if is_special {
-                initial = self.special(bucket, first..row, &all, notional, initial, rules)?;
+                let quantity = all.quantity;
+                initial = self.special(rows, first..row, quantity, notional, initial, rules)?;
             }
             sum.initial += initial * line.settle_price;
+        }
+        if !weighs_profit {
+            sum.counted = sum.unrealized_pnl;
         }
         Some(sum)
     }
@@ -129,17 +142,17 @@ impl Plain {
     #[inline(never)]
     fn special(
         &self,
-        bucket: &Bucket<'_>,
-        rows: Range<usize>,
-        held: &Held,
+        rows: &Rows<'_>,
+        its: Range<usize>,
+        quantity: f64,
         notional: f64,
         mut initial: f64,
         rules: &Rules,
     ) -> Option<f64> {
-        let line = &self.lines[bucket.instrument[rows.start] as usize];
+        let line = &self.lines[rows.instrument[its.start] as usize];
         let mut special = Special::NOTHING;
-        for row in rows {
-            let of_row = bucket.special_of(row);
+        for row in its {
+            let of_row = rows.special_of(row);
             if of_row.table != NONE {
                 return None;
             }
@@ -148,7 +161,7 @@ impl Plain {
         let mut opened = notional;
         if self.sees_orders && special.orders != [0.0; 2] {
             let [buy, sell] = special.orders;
-            opened = (held.quantity + buy).abs().max((held.quantity - sell).abs()) * line.value;
+            opened = (quantity + buy).abs().max((quantity - sell).abs()) * line.value;
             initial = if opened < line.bound {
                 opened * line.initial_rate
             } else {
@@ -190,21 +203,27 @@ impl Held {
 
 impl Positions {
     /// Adds the rows of an instrument, all but what they must hold to open: that is for the
-    /// caller. Returns their notional and what it requires to open, settle asset.
+    /// caller, and so is what counts of profit where it is not weighed. Returns their notional
+    /// and what it requires to open, settle asset.
     #[inline(always)]
-    fn add(&mut self, held: &Held, line: &Line, rules: &Rules) -> (f64, f64) {
+    fn add(&mut self, held: &Held, line: &Line, rules: &Rules, weighs_profit: bool) -> (f64, f64) {
         let settle_price = line.settle_price;
         let profit = held.profit * settle_price;
-        let notional = held.quantity.abs() * line.value;
+        // Neither value nor price is below 0: sizes without their sign come to the same bits.
+        let signed = held.quantity * line.value;
+        let notional = signed.abs();
         let (maintenance, initial) = if notional < line.bound {
             (notional * line.maintenance_rate, notional * line.initial_rate)
         } else {
             line.above(notional, rules)
         };
+        let net_notional = signed * settle_price;
         self.unrealized_pnl += profit;
-        self.counted += rules.conventions.counted(profit);
-        self.gross_notional += notional * settle_price;
-        self.net_notional += held.quantity * line.value * settle_price;
+        if weighs_profit {
+            self.counted += rules.conventions.counted(profit);
+        }
+        self.gross_notional += net_notional.abs();
+        self.net_notional += net_notional;
         self.two_sided_notional += held.gross * line.value * settle_price;
         self.gross += held.gross;
         self.maintenance += maintenance * settle_price;

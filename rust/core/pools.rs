@@ -7,10 +7,12 @@
 
 use crate::batch;
 use crate::block::{Block, Bucket};
-use crate::book::Book;
+use crate::book::{Book, number_buckets};
 use crate::conventions::{Conventions, Pooling, ProfitAndLoss};
+use crate::draft::Draft;
 use crate::keys::NONE;
 use crate::marks::Marks;
+use crate::slabs::{Slabs, words};
 
 /// The blocks of `book` under these conventions; None where its own will do.
 pub fn regroup(
@@ -25,17 +27,27 @@ pub fn regroup(
         return None;
     }
     let runs = batch::ranges(book.blocks.len(), 4 * threads);
+    let slabs = Slabs::new(book.blocks.iter().map(size).sum(), threads);
     let regrouped = batch::map(threads, runs, |run| {
         let mut cutter = Cutter::new(marks, pooled, joined);
-        book.blocks[run].iter().map(|block| cutter.block(block)).collect::<Vec<Block>>()
+        let (mut block, mut filler) = (Draft::default(), slabs.filler());
+        let cut = |from: &Block| {
+            cutter.block(from, &mut block);
+            block.pack(&mut filler)
+        };
+        book.blocks[run].iter().map(cut).collect::<Vec<Block>>()
     });
+    slabs.close();
     let mut blocks: Vec<Block> = regrouped.into_iter().flatten().collect();
-    let mut first_bucket = 0;
-    for block in &mut blocks {
-        block.first_bucket = first_bucket;
-        first_bucket += block.buckets();
-    }
+    number_buckets(&mut blocks);
     Some(blocks)
+}
+
+/// Words of the columns that are longest in a block.
+fn size(block: &Block) -> usize {
+    let numbers = 3 * block.instrument.len() + block.amount.len();
+    let codes = block.instrument.len() + 2 * block.row.len() + 5 * block.buckets();
+    words::<f64>(numbers) + words::<u32>(codes)
 }
 
 /// A value for each asset that is forgotten from one bucket to the next.
@@ -105,22 +117,17 @@ impl<'a> Cutter<'a> {
         }
     }
 
-    fn block(&mut self, from: &Block) -> Block {
-        let mut block = Block {
-            first_account: from.first_account,
-            bucket_start: vec![0],
-            row_start: vec![0],
-            cash_start: vec![0],
-            row: from.row.clone(),
-            specials: from.specials.clone(),
-            ..Block::default()
-        };
+    /// Writes a block as it is to be cut.
+    fn block(&mut self, from: &Block, block: &mut Draft) {
+        block.start(from.first_account);
+        block.row.extend_from_slice(&from.row);
+        block.specials.extend_from_slice(&from.specials);
         self.moved.clear();
         self.moved.resize(from.instrument.len(), NONE);
         self.bucket_of.clear();
         for account in 0..from.accounts() {
             for number in from.buckets_of(account) {
-                self.bucket(from, number, &mut block);
+                self.bucket(from, number, block);
             }
             block.bucket_start.push(block.buckets() as u32);
         }
@@ -130,11 +137,10 @@ impl<'a> Cutter<'a> {
             block.slot.push(slot);
             block.row_count[self.bucket_of[slot as usize] as usize] += 1;
         }
-        block
     }
 
     /// Writes a bucket: as it is, or a cross one cut by settle asset.
-    fn bucket(&mut self, from: &Block, number: usize, block: &mut Block) {
+    fn bucket(&mut self, from: &Block, number: usize, block: &mut Draft) {
         let bucket = from.bucket(number);
         let is_cross = bucket.isolated_margin.is_none();
         self.pools.clear();
@@ -149,8 +155,8 @@ impl<'a> Cutter<'a> {
         }
         for group in 0..self.pools.len() as u32 {
             self.part(from, number, &bucket, group, block);
-            block.isolated_row.push(from.isolated_row[number]);
-            block.isolated_margin.push(from.isolated_margin[number]);
+            block.isolated_row.push(from.isolated_row_of(number));
+            block.isolated_margin.push(bucket.isolated_margin.unwrap_or(0.0));
             if self.pooled {
                 block.pool.push(self.pools[group as usize]);
             }
@@ -181,7 +187,7 @@ impl<'a> Cutter<'a> {
         number: usize,
         bucket: &Bucket<'_>,
         group: u32,
-        block: &mut Block,
+        block: &mut Draft,
     ) {
         let joins = self.joined && bucket.isolated_margin.is_none();
         let first = block.asset.len();
@@ -210,7 +216,7 @@ impl<'a> Cutter<'a> {
     }
 
     /// The balance of the bucket from `first` on that is of this asset; 0 of it if need be.
-    fn home(&mut self, asset: u32, first: usize, block: &mut Block) -> u32 {
+    fn home(&mut self, asset: u32, first: usize, block: &mut Draft) -> u32 {
         let (home, is_new) = self.balance.get_or_insert(asset, (block.asset.len() - first) as u32);
         if is_new {
             block.asset.push(asset);
@@ -227,7 +233,7 @@ fn settle(marks: &Marks, instrument: u32) -> u32 {
 }
 
 /// Copies a merged row.
-fn push(from: &Block, row: usize, block: &mut Block) {
+fn push(from: &Block, row: usize, block: &mut Draft) {
     block.instrument.push(from.instrument[row]);
     block.quantity.push(from.quantity[row]);
     block.cost.push(from.cost[row]);

@@ -12,7 +12,7 @@ use crate::block::Special;
 use crate::columns::{BLOCK, Numbers, View};
 use crate::holdings::Positions;
 use crate::keys::NONE;
-use crate::partition::Owned;
+use crate::partition::{Owned, Placer};
 
 /// A position row on its way to its block.
 #[repr(C)]
@@ -143,6 +143,33 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Places the records of the rows from `first` on, `BLOCK` or fewer, whose accounts and
+    /// instruments are given.
+    #[inline]
+    pub(crate) fn place(
+        &self,
+        first: usize,
+        accounts: &[u32],
+        instrument: &[u32],
+        placer: &mut Placer<PositionRecord>,
+    ) {
+        let rows = first..first + accounts.len();
+        let mut specials = [0; BLOCK];
+        let specials = &mut specials[..accounts.len()];
+        self.specials(rows.clone(), specials);
+        let (quantity, entry) = (&self.quantity[rows.clone()], &self.entry[rows]);
+        let instrument = &instrument[..accounts.len()];
+        let (quantity, entry) = (&quantity[..accounts.len()], &entry[..accounts.len()]);
+        placer.place(accounts, |i| PositionRecord {
+            account: accounts[i],
+            row: (first + i) as u32,
+            instrument: instrument[i],
+            special: u32::from(specials[i]),
+            quantity: quantity[i],
+            entry: entry[i],
+        });
+    }
+
     /// Adds the records of the rows from `from` on, whose accounts are given.
     pub(crate) fn read(
         &self,
@@ -206,9 +233,17 @@ fn mark(
             }
         }
         Some(words) => {
-            for ((special, value), row) in specials.iter_mut().zip(values).zip(rows) {
-                let is_valid = words[row / 64] >> (row % 64) & 1 == 1;
-                *special |= u8::from(is_valid & says(*value)) * flag;
+            // Few are given, as a rule.
+            for first in (rows.start / 64 * 64..rows.end).step_by(64) {
+                let mut given = words[first / 64] & u64::MAX << rows.start.saturating_sub(first);
+                while given != 0 {
+                    let row = first + given.trailing_zeros() as usize;
+                    given &= given - 1;
+                    let i = row - rows.start;
+                    if let (Some(special), Some(value)) = (specials.get_mut(i), values.get(i)) {
+                        *special |= u8::from(says(*value)) * flag;
+                    }
+                }
             }
         }
     }

@@ -55,8 +55,8 @@ impl Sharer<'_> {
     pub(crate) fn block(&mut self, block: &Block, shared: &mut [Shared]) {
         let rows = block.rows();
         for account in 0..block.accounts() {
-            for number in block.buckets_of(account) {
-                let its = block.row_start[number] as usize..block.row_start[number + 1] as usize;
+            for number in rows.buckets_of(account) {
+                let its = rows.span(number).rows;
                 if its.is_empty() {
                     continue;
                 }

@@ -78,6 +78,7 @@ impl Stress {
         let pass = (ROOM / (256 * prices + 1)).clamp(LANES, PASS);
         let asset = &rules.conventions.valuation_asset;
         let quotes = Quotes::of(market, asset)?;
+        let count = scenarios.len() as f64;
         for (number, scenarios) in scenarios.chunks(pass).enumerate() {
             let moved = |scenario: &Scenario| {
                 let moves = market.moves(&scenario.factors, asset);
@@ -96,6 +97,7 @@ impl Stress {
             let numbers: Vec<u32> = order.iter().map(|(_, at, _)| first as u32 + at).collect();
             let marks: Vec<Marks> = order.into_iter().map(|(_, _, marks)| marks).collect();
             let kernel = Kernel::new(&marks, &numbers, rules, base, first == 0);
+            batch::part(first as f64 / count, (first + scenarios.len()) as f64 / count);
             let tallies = kernel.run(base.blocks(book), &mut worst, threads);
             if let Some(place) = tallies.overflown {
                 let name = &scenarios[numbers[place] as usize - first].name;

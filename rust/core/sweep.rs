@@ -4,13 +4,15 @@
 //! over all accounts, block by block. Buckets are computed again when they are asked for:
 //! the kernel gives the same bits each time.
 
+use std::ops::Range;
+
 use crate::batch;
 use crate::block::{Block, Rows};
 use crate::book::Book;
 use crate::columns::{Fault, Numbers, Reason};
 use crate::error::{Error, Result};
 use crate::keys::NONE;
-use crate::margin::{Joined, Margin, margin_of};
+use crate::margin::{Joined, Margin, bucket_margin, margin_of, plain_margin};
 use crate::market::{Kind, Market};
 use crate::marks::Marks;
 use crate::plain::Plain;
@@ -102,9 +104,10 @@ impl Sweep {
         let numbers = batch::map(threads, tasks, |(block, mut part): (&Block, Part<'_>)| {
             let mut numbers = Vec::new();
             let (mut joined, mut stage) = (Joined::default(), Stage::new());
+            let rows = block.rows();
             for account in (0..block.accounts()).filter(|account| shown(block, account)) {
-                for bucket in block.buckets_of(account) {
-                    let bucket_of = block.bucket(bucket);
+                for bucket in rows.buckets_of(account) {
+                    let bucket_of = rows.bucket(bucket);
                     let margin = margin_of(&bucket_of, plain, &self.marks, rules, &mut joined);
                     stage.push(&margin);
                     if stage.is_full() {
@@ -177,14 +180,42 @@ impl Kernel<'_> {
         run: &mut Run,
         stage: &mut Stage,
     ) {
-        let Run { totals, joined, .. } = run;
+        let buckets = rows.buckets_of(account);
+        let short = self.plain.filter(|_| buckets.len() == 1).and_then(|plain| {
+            let span = rows.span(buckets.start);
+            plain_margin(rows, &span, plain, self.marks, self.rules)
+        });
+        match short {
+            Some(margin) if margin.is_finite() => {
+                run.totals.add_bucket(&margin);
+                run.totals.add_account(&margin);
+                stage.push(&margin);
+            }
+            _ => self.buckets(block.first_account + account, buckets, rows, run, stage),
+        }
+    }
+
+    /// The same of an account with any buckets.
+    #[inline(always)]
+    fn buckets(
+        &self,
+        account: usize,
+        buckets: Range<usize>,
+        rows: &Rows<'_>,
+        run: &mut Run,
+        stage: &mut Stage,
+    ) {
         let (mut margin, mut finite) = (Margin::default(), true);
-        let buckets = block.buckets_of(account);
         for number in buckets.clone() {
-            let bucket = rows.bucket(number);
-            let of_bucket = margin_of(&bucket, self.plain, self.marks, self.rules, joined);
+            let short = self.plain.and_then(|plain| {
+                plain_margin(rows, &rows.span(number), plain, self.marks, self.rules)
+            });
+            let of_bucket = match short {
+                Some(margin) => margin,
+                None => self.bucket(rows, number, &mut run.joined),
+            };
             if of_bucket.is_finite() {
-                totals.add_bucket(&of_bucket);
+                run.totals.add_bucket(&of_bucket);
             } else {
                 finite = false;
             }
@@ -198,9 +229,14 @@ impl Kernel<'_> {
             run.totals.add_account(&margin);
             stage.push(&margin);
         } else {
-            run.overflown.push(block.first_account + account);
+            run.overflown.push(account);
             stage.push_indeterminate();
         }
+    }
+
+    #[inline(never)]
+    fn bucket(&self, rows: &Rows<'_>, number: usize, joined: &mut Joined) -> Margin {
+        bucket_margin(&rows.bucket(number), self.marks, self.rules, joined)
     }
 }
 

@@ -195,10 +195,8 @@ impl Breached {
             });
             owned(*asset, amount * price, rows.map(|row| row.amount.abs() * price).sum());
         }
-        let mut betas = Betas {
-            marks: vec![0.0; free.marks.len()],
-            assets: vec![0.0; free.assets.len()],
-        };
+        let mut betas =
+            Betas { marks: vec![0.0; free.marks.len()], assets: vec![0.0; free.assets.len()] };
         let mut row = 0;
         while row < bucket.instrument.len() {
             let end = bucket.instrument_end(row);
@@ -319,10 +317,11 @@ impl Breached {
             TOUCHED.with_borrow_mut(|count| count[usize::from(is_past)] += usize::from(counts));
             return Ok(());
         }
-        let is_jump = rules.tier_mode == TierMode::Slab
-            || rules.zero_requirement == ZeroRequirement::Never;
+        let is_jump =
+            rules.tier_mode == TierMode::Slab || rules.zero_requirement == ZeroRequirement::Never;
         // What begins to be required may be less than rounding can tell from nothing.
-        let is_begun = |t: f64| buckets.iter().any(|(b, betas)| self.at(b, betas, t).is_liquidatable);
+        let is_begun =
+            |t: f64| buckets.iter().any(|(b, betas)| self.at(b, betas, t).is_liquidatable);
         let is_flagged = is_past || t.next_up() >= end || beyond.chain([t]).any(is_begun);
         prop_assert!(is_jump && is_flagged, "the line is not met at {t}: {seen:?}");
         Ok(())
@@ -411,5 +410,8 @@ fn random_nights_have_breaches_of_every_kind() {
     let kinds = kinds.into_inner();
     assert!(kinds.iter().all(|count| *count > 200), "{kinds:?}");
     let [without, with] = TOUCHED.take();
-    assert!(with > 100 && 20 * without < with, "{without} of {with} roots that only touch the line");
+    assert!(
+        with > 100 && 20 * without < with,
+        "{without} of {with} roots that only touch the line"
+    );
 }
