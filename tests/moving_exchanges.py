@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import margrave as mg
 from exchanges import Exchange, Rows, exchanges
+from near_exchanges import near
 from reference_breach import Direction, sign_of, slopes
 from reference_inputs import OPTIONS
 from reference_scenarios import Moves, in_doubles, moved, names_of, resolve, valuation_asset
@@ -46,7 +47,9 @@ def moving(
         instruments.append({**row, "kind": kind, "base_asset": base})
     for row in exchange.assets:
         assets.append({**row, "is_stable": draw(st.sampled_from([False, False, True]))})
-    return replace(exchange, instruments=instruments, assets=assets), dyadic
+    exchange = replace(exchange, instruments=instruments, assets=assets)
+    is_paid = any(row["asset_id"] in ("cash", 99) for row in assets)
+    return exchange if is_paid or draw(st.integers(0, 3)) == 0 else draw(near(exchange)), dyadic
 
 
 def factors_of(exchange: Exchange) -> list[str]:
@@ -71,7 +74,7 @@ def scenarios(draw: st.DrawFn, exchange: Exchange, *, dyadic: bool) -> Rows:
 
 
 def some_factors(exchange: Exchange) -> st.SearchStrategy[list[str]]:
-    names = st.sampled_from(factors_of(exchange))
+    names = st.sampled_from([*factors_of(exchange), "*"])
     return st.lists(names, min_size=1, max_size=4, unique=True)
 
 

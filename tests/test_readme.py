@@ -13,7 +13,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 
 
 def test_the_first_example_runs_and_its_arithmetic_holds() -> None:
-    first, second = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    first, stressed, second = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert first.count("\n") <= 15
     names: dict[str, Any] = {}
     exec(first, names)
@@ -24,6 +24,14 @@ def test_the_first_example_runs_and_its_arithmetic_holds() -> None:
     assert accounts["initial_margin"][1] == pytest.approx(3_100.0)
     prices: pl.Series = positions["liquidation_price"]
     assert prices.to_list() == pytest.approx([14_000 / 0.49375, 126_000 / 2.025])
+    exec(stressed, names)
+    falls = names["falls"].scenarios
+    assert falls["liquidatable_accounts"].to_list() == [0, 0, 1]
+    book, market, rules = names["book"], names["market"], names["rules"]
+    breach = book.breach(market, rules, "up")
+    assert breach["breach_shock"].to_list() == [None, pytest.approx(126_000 / 2.025 / 62_000 - 1)]
+    reached = book.reverse_stress(market, rules, "up", bad_debt=10_000)
+    assert reached.shock == pytest.approx(68_000 / 62_000 - 1)
     exec(second, names)
     buffers = names["change"].accounts["margin_buffer_change"].to_list()
     assert buffers == pytest.approx([-0.1 * 387.5, -0.1 * 1_550.0])

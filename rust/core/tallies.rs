@@ -1,7 +1,8 @@
 //! What scenarios do to the exchange, account by account: counts, and money summed exactly.
 
 use crate::exact::{ExactSum, FEW};
-use crate::lanes::{Lane, Past};
+use crate::lanes::Lane;
+use crate::standing::Past;
 
 /// What one scenario does to the exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
