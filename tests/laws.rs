@@ -3,6 +3,8 @@
 //! Dyadic nights are exact in doubles, so there a law holds to the bit; elsewhere it holds as
 //! far as rounding lets it. The cases are the same on every run.
 
+#[path = "laws/breach.rs"]
+mod breach;
 #[path = "laws/controls.rs"]
 mod controls;
 #[path = "laws/conventions.rs"]
@@ -27,6 +29,8 @@ mod numbering;
 mod prices;
 #[path = "laws/ratios.rs"]
 mod ratios;
+#[path = "laws/reverse.rs"]
+mod reverse;
 #[path = "night/rounding.rs"]
 mod rounding;
 #[path = "night/rows.rs"]
@@ -39,6 +43,8 @@ mod sums;
 mod swept;
 #[path = "night/synthetic.rs"]
 mod synthetic;
+#[path = "laws/worked.rs"]
+mod worked;
 #[path = "laws/worth.rs"]
 mod worth;
 

@@ -324,6 +324,45 @@ def test_adverse_goes_by_the_sum_that_is_weighted(asked: Asking) -> None:
 
 
 @both
+@pytest.mark.parametrize(
+    ("coins", "shock"),
+    [
+        # COIN long from 100, in BTC 1 - 1.125 / (1 - s) with 50 beside: BTC stays at 100 where
+        # it sums up to 0, or next to it: 150 (1 - s) = 112.5.
+        ((), 0.25),
+        ((1.0, -1.0), 0.25),
+        ((1.0, 2.0**-42 - 1.0), 0.25),
+        # 1/2 more of it falls: 50 + 100 (1 - s) (1.5 - 1.125 / (1 - s)) = 87.5 - 150 s.
+        ((0.25, 0.25), 87.5 / 150),
+        # 1/4 owed rises: 50 (1 - s) + 100 (1 + s) (0.75 (1 - s) - 1.125) =
+        # 12.5 - 162.5 s - 75 s^2.
+        ((-0.25,), (-162.5 + math.sqrt(162.5**2 + 300 * 12.5)) / 150),
+    ],
+)
+def test_adverse_leaves_a_sum_next_to_nothing_alone(
+    asked: Asking, coins: tuple[float, ...], shock: float
+) -> None:
+    owned = (balance("a", amount, "BTC") for amount in coins)
+    exchange = night(position("a", "COIN", 100.0), balance("a", 50.0), *owned)
+    kind, found = asked(exchange, "adverse")
+    assert kind == "root"
+    assert found == pytest.approx(shock, rel=1e-11)  # of next to nothing 2e-11 USD are left
+
+
+@both
+def test_betas_of_any_size(asked: Asking) -> None:
+    assert asked(SHORT, {"BTC": 1e18}) == root(7 / 45 * 1e-18)
+    assert asked(LONG, {"BTC": -1e18}) == root(0.2e-18)
+    assert asked(LONG, {"BTC": -1e-3, "ETH": 1e18}) == NONE
+    assert asked(LONG, {"BTC": -5e-324}) == NONE
+    # A price of what nobody holds ends it too, but an option's underlying is no mark.
+    exchange = night(*LONG.positions, *LONG.balances)
+    exchange.instruments[-1]["base_asset"] = "SOL"
+    assert asked(exchange, {"BTC": -0.05, "SOL": -1.0}) == root(4.0)
+    assert asked(exchange, {"BTC": -0.05, "CALL": -1.0}) == NONE
+
+
+@both
 def test_flat_buckets_and_accounts_without_any_never_breach(asked: Asking) -> None:
     for direction in ("down", "up", "adverse", {"BTC": -1.0}):
         for trigger in ({"compare": "lt"}, {"compare": "le"}):

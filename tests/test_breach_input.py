@@ -113,6 +113,16 @@ def test_an_option_is_refused_where_its_base_moves(quantity: float) -> None:
     assert "CALL" in refused(mg.DataError, partial(rows_of, exchange, "adverse"))
 
 
+def test_an_option_whose_base_was_shocked_is_refused_along_any_direction() -> None:
+    exchange = night(position("a", "CALL", -1.0), balance("a", 600.0))
+    book, market, rules = book_of(exchange), market_of(exchange), rules_of(exchange)
+    for direction in ({"ETH": 1.0}, {"CALL": 1.0}):
+        with pytest.raises(mg.DataError, match="CALL"):
+            book.breach(market.shocked({"BTC": -0.1}), rules, direction)
+        named = market.shocked({"BTC": -0.1, "CALL": -0.2})
+        assert book.breach(named, rules, direction)["breach_kind"].to_list()[0] != "breached"
+
+
 @pytest.mark.parametrize("direction", ["Down", "", "left", "*", "BTC", "adverse ", "direction.csv"])
 def test_another_word_is_no_direction(direction: str) -> None:
     message = refused(mg.MargraveError, partial(breach, direction))
@@ -186,7 +196,8 @@ def test_frames_that_are_no_directions_are_refused() -> None:
 
 
 def test_a_direction_names_a_factor_at_least() -> None:
-    for nothing in ({}, frame([], []), frame(["BTC"], [1.0]).clear()):
+    none: list[Any] = [{}, frame([], []), frame(["BTC"], [1.0]).clear()]
+    for nothing in none:
         assert "direction.factor" in refused(mg.DataError, partial(breach, nothing))
 
 

@@ -35,7 +35,7 @@ HELD = (
     position("e", "BTC-P", -1.0),
     balance("e", 40.0),
 )
-OWNED = [
+OWNED: Rows = [
     {"account_id": "a", "owner_id": "x"},
     {"account_id": "b", "owner_id": "y"},
     {"account_id": "d", "owner_id": "x"},

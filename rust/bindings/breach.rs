@@ -63,6 +63,9 @@ pub(crate) fn run_breach(
     Ok((shown(py, base, book, rules)?, breaches_table(breaches)?))
 }
 
+/// A shock, and bad debt, notional past the line and accounts past it there.
+type Reached = (f64, f64, f64, u64);
+
 /// The least move at which bad debt (`by_debt`) or the notional of accounts past the line
 /// reaches `amount`. Returns the sweep of the market as given, and, where it is reached, the
 /// shock, and bad debt, that notional and these accounts at it.
@@ -78,7 +81,7 @@ pub(crate) fn run_reverse_stress(
     amount: f64,
     quarantine: bool,
     threads: Option<usize>,
-) -> PyResult<(Sweep, Option<(f64, f64, f64, u64)>)> {
+) -> PyResult<(Sweep, Option<Reached>)> {
     let (b, m, r) = (&book.get().book, &market.get().0, &rules.get().0);
     let (threads, direction) = (batch::threads(threads), direction.named()?);
     let target = match by_debt {

@@ -66,7 +66,7 @@ pub fn breach(
     let threads = batch::enough(threads, book.accounts(), THREAD_ACCOUNTS);
     let path = Path::new(book, market, rules, sweep, direction)?;
     let straight = Straight::new(&sweep.marks, rules);
-    let walker = Outwards { sweep, rules, straight: straight.as_ref() };
+    let walker = Outwards { sweep, rules, path: &path, straight: straight.as_ref() };
     let (mut shock, mut kind) = (Buffer::new(book.accounts()), Buffer::new(book.accounts()));
     let (mut shocks, mut kinds) = (&mut shock[..], &mut kind[..]);
     let tasks = sweep.blocks(book).iter().map(|block| {
@@ -108,6 +108,7 @@ pub fn breach(
 pub(crate) struct Outwards<'a> {
     pub(crate) sweep: &'a Sweep,
     pub(crate) rules: &'a Rules,
+    pub(crate) path: &'a Path,
     /// The short way, where there is one.
     pub(crate) straight: Option<&'a Straight<'a>>,
 }
@@ -123,7 +124,15 @@ impl Outwards<'_> {
         trail: &mut Trail<'_>,
     ) -> Option<f64> {
         let found = self.straight.and_then(|straight| straight.first(bucket, course, end));
-        found.unwrap_or_else(|| self.walk(bucket, course, end, trail))
+        let found = found.unwrap_or_else(|| self.walk(bucket, course, end, trail));
+        found.filter(|t| *t < self.path.doubt || self.is_past_at_end(bucket, course))
+    }
+
+    /// Whether a bucket is past its line at the last place, where hardly a price is left.
+    #[cold]
+    fn is_past_at_end(&self, bucket: &Bucket<'_>, course: &Course) -> bool {
+        let marks = course.marks_at(&self.sweep.marks, self.path.end);
+        bucket_margin(bucket, &marks, self.rules, &mut Joined::default()).is_liquidatable
     }
 
     fn walk(

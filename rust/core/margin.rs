@@ -4,12 +4,11 @@
 //! is past the line. It has no error path and allocates nothing. It adds in stored order, so
 //! the bits depend on the bucket alone.
 
-use std::ops::Range;
-
 use crate::block::{Bucket, Rows, Span};
+use crate::collateral::Collateral;
 use crate::conventions::CloseFee;
 use crate::keys::NONE;
-use crate::marks::{AssetMark, Mark, Marks};
+use crate::marks::Marks;
 use crate::plain::Plain;
 use crate::rules::Rules;
 use crate::sizes::{holding, worth};
@@ -150,96 +149,6 @@ impl Margin {
             + self.initial_margin
             + self.margin_buffer.abs();
         money.is_finite()
-    }
-}
-
-/// What is owned and owed.
-#[derive(Clone, Copy, Debug, Default)]
-struct Collateral {
-    /// Balances at full price, debts taken off: no profit in it.
-    held: f64,
-    value: f64,
-    debt: f64,
-    weighted_maintenance: f64,
-    weighted_initial: f64,
-    liability: f64,
-    borrow_maintenance: f64,
-    borrow_initial: f64,
-}
-
-impl Collateral {
-    /// Adds balances, each with the profit that joins it: values above 0 are weighted by slice,
-    /// debts by the liability weight.
-    #[inline]
-    fn add_balances(&mut self, bucket: &Bucket<'_>, joined: &[f64], marks: &Marks, rules: &Rules) {
-        for (i, (asset, amount)) in bucket.asset.iter().zip(bucket.amount).enumerate() {
-            let mark = &marks.assets[*asset as usize];
-            let held = amount * mark.price;
-            let value = joined.get(i).map_or(held, |profit| held + profit);
-            self.add_value(held, value, mark, rules);
-        }
-    }
-
-    /// Adds a balance at full price, `held`, that counts as `value`.
-    #[inline]
-    fn add_value(&mut self, held: f64, value: f64, mark: &AssetMark, rules: &Rules) {
-        let table = rules.weights.table(mark.weights);
-        self.held += held;
-        if value >= 0.0 {
-            let (maintenance, initial) = table.weigh(value);
-            self.value += value;
-            self.weighted_maintenance += maintenance;
-            self.weighted_initial += initial;
-        } else {
-            self.debt -= value;
-            self.liability -= value * table.liability_weight;
-            self.borrow_maintenance -= value * table.borrow_maintenance_rate;
-            self.borrow_initial -= value * table.borrow_initial_rate;
-        }
-    }
-
-    /// The same where `plain` has the first slice of every asset, and no profit joins any.
-    #[inline(always)]
-    fn add_plain(
-        &mut self,
-        rows: &Rows<'_>,
-        cash: Range<usize>,
-        plain: &Plain,
-        marks: &Marks,
-        rules: &Rules,
-    ) {
-        for (asset, amount) in rows.asset[cash.clone()].iter().zip(&rows.amount[cash]) {
-            let coin = plain.coin(*asset);
-            let value = amount * coin.price;
-            if value >= 0.0 && value < coin.bound {
-                self.held += value;
-                self.value += value;
-                self.weighted_maintenance += value * coin.maintenance_weight;
-                self.weighted_initial += value * coin.initial_weight;
-            } else {
-                let mark = &marks.assets[*asset as usize];
-                self.add_value(value, value, mark, rules);
-            }
-        }
-    }
-
-    /// Adds what is posted to an isolated bucket: at full price, debt at weight 1.
-    fn add_posted(&mut self, margin: f64, mark: &Mark, rules: &Rules) {
-        let value = margin * mark.settle_price;
-        self.held += value;
-        if value >= 0.0 {
-            self.value += value;
-            self.weighted_maintenance += value;
-            self.weighted_initial += value;
-        } else {
-            self.debt -= value;
-            self.liability -= value;
-            if mark.settle_weights != NONE {
-                let table = rules.weights.table(mark.settle_weights);
-                self.borrow_maintenance -= value * table.borrow_maintenance_rate;
-                self.borrow_initial -= value * table.borrow_initial_rate;
-            }
-        }
     }
 }
 

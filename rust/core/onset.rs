@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use crate::bends::{Contract, Due, Ground, Pair, Pool, Size, Stock, Turn};
+use crate::bends::{Due, Ground, Pair, Pool, Size, Stock, Turn};
 use crate::block::Bucket;
+use crate::contract::Contract;
 use crate::conventions::{CloseFee, Netting};
 use crate::curve::Leg;
 use crate::form::{Atom, Look, place_of};
@@ -74,7 +75,7 @@ impl Trail<'_> {
         if mark.kind.is_option() {
             return self.hold_options(bucket, rows, mark, &contract, net.quantity);
         }
-        let profit = contract.profit(net, mark);
+        let profit = Contract::profit(net, mark);
         let pool = bucket.home.get(rows.start).map(|home| self.pool_of[*home as usize]);
         if self.rules.conventions.profit_weight == 1.0 {
             let form = match pool {

@@ -1,7 +1,7 @@
 //! What a bucket is worth along a path, and how much it holds: forms without bends.
 
-use crate::bends::Contract;
 use crate::block::Bucket;
+use crate::contract::Contract;
 use crate::form::{Atom, Form, place_of};
 use crate::marks::Marks;
 use crate::path::Course;
@@ -37,7 +37,7 @@ pub(crate) fn add_equity(
         if mark.kind.is_option() {
             add_ray(form, &contract, Ray { constant: 0.0, slope: net.quantity }, 1.0);
         } else {
-            add_ray(form, &contract, contract.profit(net, mark), 1.0);
+            add_ray(form, &contract, Contract::profit(net, mark), 1.0);
         }
         row = end;
     }

@@ -18,6 +18,8 @@ use crate::sweep::Sweep;
 
 /// How far a rise goes.
 const FARTHEST: f64 = 10.0;
+/// How near to 0, as a share of what it was, a price is near 0.
+const NEAR: f64 = 1e-9;
 /// A sum of at most this share of its gross counts as 0.
 pub(crate) const NEGLIGIBLE: f64 = 1e-12;
 
@@ -95,6 +97,8 @@ pub(crate) struct Path {
     course: Course,
     /// The last `t`.
     pub(crate) end: f64,
+    /// From here on prices are so near 0 that rounding may make a root: the kernel confirms it.
+    pub(crate) doubt: f64,
     /// Whether shocks are negative.
     is_down: bool,
     against: Option<Gross>,
@@ -131,8 +135,9 @@ impl Path {
         check_options(book, sweep, &moves, is_adverse)?;
         let course = Course { marks: moves.marks, assets: moves.assets };
         let is_down = *direction == Direction::Down;
+        let doubt = if end < FARTHEST { end * (1.0 - NEAR) } else { f64::INFINITY };
         let against = is_adverse.then(|| gross_amounts(book));
-        Ok(Self { course, end, is_down, against })
+        Ok(Self { course, end, doubt, is_down, against })
     }
 
     /// The shock at `t`.
@@ -277,8 +282,9 @@ fn gross_amounts(book: &Book) -> Gross {
         rows[*account as usize] += 1;
     });
     for block in &book.blocks {
+        let held = block.rows();
         for account in 0..block.accounts() {
-            let buckets = block.buckets_of(account).map(|bucket| block.bucket(bucket));
+            let buckets = block.buckets_of(account).map(|bucket| held.bucket(bucket));
             let merged: usize = buckets.map(|bucket| bucket.asset.len()).sum();
             let rows = &mut rows[block.first_account + account];
             *rows = rows.saturating_sub(merged as u32);

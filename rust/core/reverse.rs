@@ -123,8 +123,9 @@ fn first_notional(exchange: &Exchange<'_>, amount: f64) -> Option<f64> {
             return; // Another bucket is past the line.
         }
         let block = exchange.block_of(edge.account);
+        let rows = block.rows();
         for number in block.buckets_of(edge.account as usize - block.first_account) {
-            let bucket = block.bucket(number);
+            let bucket = rows.bucket(number);
             sum.add(&bucket, edge, |form, betas, course| {
                 add_notional(form, betas, &bucket, course, marks, rules);
             });

@@ -90,10 +90,12 @@ impl Exchange<'_> {
                         spans.stretch(buffer, [near, far], le);
                     }
                     Part::Stretch { near, .. } if spans.is_in => spans.turn(near),
-                    Part::Place { at, buffer, is_required } if always || is_required => {
-                        if !spans.is_in && (buffer < 0.0 || (le && buffer == 0.0)) {
-                            spans.turn(at);
-                        }
+                    Part::Place { at, buffer, is_required }
+                        if (always || is_required)
+                            && !spans.is_in
+                            && (buffer < 0.0 || (le && buffer == 0.0)) =>
+                    {
+                        spans.turn(at);
                     }
                     _ => {}
                 }

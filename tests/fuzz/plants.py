@@ -20,7 +20,7 @@ import margrave as mg
 from fuzz.api import Counts
 from fuzz.cases import run
 from fuzz.judge import Found
-from margrave import book, engine, frames
+from margrave import book, engine, frames, held
 from margrave.schema import STATUS
 
 __all__ = ["PLANTS", "found", "missed", "self_test"]
@@ -116,7 +116,7 @@ PLANTS: dict[str, Plant] = {
         "bad ",
     ),
     "a row of positions that is swallowed": (
-        *(book, "check"),
+        *(held, "check"),
         _without_first_row,
         "accounts are",
     ),

@@ -65,7 +65,7 @@ pub(crate) fn ways() -> impl Strategy<Value = Way> {
 }
 
 /// The night without options where the direction moves what they are on.
-fn without_options(night: &Night, way: &Way) -> Night {
+pub(crate) fn without_options(night: &Night, way: &Way) -> Night {
     let mut night = night.clone();
     let names_all = matches!(way, Way::Betas(betas) if betas.iter().all(|(name, _)| *name != "*"));
     for instrument in &mut night.instruments {
@@ -252,12 +252,12 @@ impl Breached {
 
     /// Whether any bucket is flagged at `t`: None where rounding decides it.
     fn flag(&self, buckets: &[(Bucket<'_>, Betas)], t: f64) -> Option<bool> {
-        let flags = buckets.iter().map(|(bucket, betas)| self.at(bucket, betas, t).flag());
-        flags.fold(Some(false), |any, flag| match (any, flag) {
-            (Some(true), _) | (_, Some(true)) => Some(true),
-            (None, _) | (_, None) => None,
-            _ => Some(false),
-        })
+        let flag = |(bucket, betas): &(Bucket<'_>, Betas)| self.at(bucket, betas, t).flag();
+        let flags: Vec<Option<bool>> = buckets.iter().map(flag).collect();
+        if flags.contains(&Some(true)) {
+            return Some(true);
+        }
+        (!flags.contains(&None)).then_some(false)
     }
 
     /// Places to look at up to `last`.
@@ -307,7 +307,10 @@ impl Breached {
     ) -> Result<(), TestCaseError> {
         let rules = &self.swept.rules.conventions;
         let seen: Vec<Seen> = buckets.iter().map(|(b, betas)| self.at(b, betas, t)).collect();
-        let is_met = seen.iter().any(|seen| seen.margin_buffer.abs() <= seen.slack);
+        // A step at the line itself may lie just inside, by rounding.
+        let inside = buckets.iter().map(|(b, betas)| self.at(b, betas, t * (1.0 - 4e-15)));
+        let mut near = seen.iter().copied().chain(inside);
+        let is_met = near.any(|seen| seen.margin_buffer.abs() <= seen.slack);
         let steps = [1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5];
         let beyond = steps.iter().map(|step| t + step * t.max(1e-3)).filter(|t| *t < end);
         let is_past = beyond.clone().any(|other| self.flag(buckets, other) == Some(true));
