@@ -355,11 +355,16 @@ def test_betas_of_any_size(asked: Asking) -> None:
     assert asked(LONG, {"BTC": -1e18}) == root(0.2e-18)
     assert asked(LONG, {"BTC": -1e-3, "ETH": 1e18}) == NONE
     assert asked(LONG, {"BTC": -5e-324}) == NONE
-    # A price of what nobody holds ends it too, but an option's underlying is no mark.
+    # The mark of an option that nobody holds ends it too.
+    assert asked(LONG, {"BTC": -0.05, "CALL": -1.0}) == NONE
+
+
+@both
+def test_an_underlying_price_is_no_mark_and_ends_no_direction(asked: Asking) -> None:
+    # Of an option that nobody holds, at s = 1; LONG's root is at 4.
     exchange = night(*LONG.positions, *LONG.balances)
     exchange.instruments[-1]["base_asset"] = "SOL"
     assert asked(exchange, {"BTC": -0.05, "SOL": -1.0}) == root(4.0)
-    assert asked(exchange, {"BTC": -0.05, "CALL": -1.0}) == NONE
 
 
 @both

@@ -59,14 +59,14 @@ def roots_of(exchange: Exchange, direction: Direction) -> list[tuple[Any, float]
     return [(row["account_id"], abs(row["breach_shock"])) for row in rows]
 
 
-@examples(120)
+@examples(100)
 @given(walking())
 def test_engine_equals_reference(drawn: Drawn) -> None:
     exchange, direction = drawn
     check_breach(breach(exchange, direction).to_dicts(), exchange, direction)
 
 
-@examples(80)
+@examples(60)
 @given(walking())
 def test_breach_is_on_the_line(drawn: Drawn) -> None:
     exchange, direction = drawn
@@ -99,7 +99,7 @@ def is_between_doubles(seen: Seen, account: Any, size: float) -> bool:
     return any(before.buffer >= 0 >= after.buffer for before, after in sides)
 
 
-@examples(80)
+@examples(60)
 @given(walking())
 def test_no_flag_just_inside(drawn: Drawn) -> None:
     exchange, direction = drawn
@@ -110,7 +110,7 @@ def test_no_flag_just_inside(drawn: Drawn) -> None:
                 assert seen.flag(account, size * share) is not True, (account, size, share)
 
 
-@examples(80)
+@examples(60)
 @given(walking())
 def test_a_flag_just_past_the_breach(drawn: Drawn) -> None:
     exchange, direction = drawn
@@ -125,7 +125,7 @@ def test_a_flag_just_past_the_breach(drawn: Drawn) -> None:
         assert not flags or not size or set(flags) & {True, None}, (account, size, flags)
 
 
-@examples(60)
+@examples(40)
 @given(walking(), st.lists(st.floats(0, 1, exclude_max=True), min_size=2, max_size=4))
 def test_no_flag_anywhere_where_there_is_no_breach(drawn: Drawn, shares: list[float]) -> None:
     exchange, direction = drawn
@@ -153,7 +153,7 @@ def test_breached_are_those_that_the_sweep_flags(drawn: Drawn) -> None:
     assert not any(str(shock) == "-0.0" for shock in shocks.drop_nulls())
 
 
-@examples(100)
+@examples(80)
 @given(moving(), st.data())
 def test_breach_of_one_instrument_is_its_liquidation_price(
     drawn: tuple[Exchange, bool], data: st.DataObject
@@ -250,7 +250,7 @@ def boxed(draw: st.DrawFn) -> Exchange:
 SHARES = st.sampled_from([-1.0, 1.0, -0.999999, 0.999999, 0.0, 0.5]) | st.floats(-1.0, 1.0)
 
 
-@examples(100)
+@examples(80)
 @given(boxed(), st.data())
 def test_nothing_inside_the_adverse_box_breaches(exchange: Exchange, data: st.DataObject) -> None:
     found = {row["account_id"]: row for row in breach(exchange, "adverse").to_dicts()}

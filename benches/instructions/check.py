@@ -33,6 +33,7 @@ WORKS = {
     "ingest_texts": "row",
     "sweep": "position",
     "positions": "position",
+    "stress": "account-scenario",
 }
 MORE_CALLS = 6
 TUNABLES = ":".join(f"glibc.cpu.x86_rep_{name}_threshold={2**30}" for name in ("movsb", "stosb"))

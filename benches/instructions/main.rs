@@ -5,6 +5,8 @@
 //! a call handles.
 
 mod forms;
+#[path = "../scenarios.rs"]
+mod scenarios;
 #[path = "../../tests/night/synthetic.rs"]
 mod synthetic;
 
@@ -12,12 +14,14 @@ use std::hint::black_box;
 use std::process::exit;
 
 use margrave_core::book::{Book, BookInput};
+use margrave_core::stress::Stress;
 use margrave_core::sweep::Sweep;
 
 use synthetic::Inputs;
 
 const ACCOUNTS: usize = 20_000;
 const SEED: u64 = 7;
+const SCENARIOS: usize = 100;
 /// Inputs that are made for `build`, whatever the number of calls.
 const MOST_CALLS: usize = 6;
 
@@ -36,6 +40,7 @@ fn main() {
         }
         "sweep" => sweep(calls, &inputs),
         "positions" => positions(calls, &inputs),
+        "stress" => stress(calls, &inputs),
         _ => {
             println!("to count instructions: python benches/instructions/check.py");
             return;
@@ -76,4 +81,15 @@ fn positions(calls: usize, inputs: &Inputs) -> usize {
         black_box(swept.positions(&book, &rules, 1));
     }
     book.position_account.len()
+}
+
+/// A prepared book in many scenarios; rows are pairs of account and scenario.
+fn stress(calls: usize, inputs: &Inputs) -> usize {
+    let (book, market, rules) = (inputs.book(1), inputs.market(), inputs.rules());
+    let swept = Sweep::run(&book, &market, &rules, false, 1).expect("tables");
+    let moves = scenarios::moves(&market, SCENARIOS);
+    for _ in 0..calls {
+        black_box(Stress::run(&book, &market, &rules, &swept, &moves, 1).expect("prices"));
+    }
+    book.accounts() * SCENARIOS
 }

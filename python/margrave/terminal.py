@@ -30,6 +30,9 @@ __all__ = ["Session"]
 #: Seconds that a step must take before it is shown.
 _PATIENCE = 1.0
 
+#: Characters of a step that are shown: the times beside it must have room.
+_WIDTH = 48
+
 _T = TypeVar("_T")
 
 
@@ -59,8 +62,10 @@ class Session:
     def complain(self, text: str) -> None:
         """Tell people, quiet or not. A standard error that is full or gone stops no run."""
         if sys.stderr is not None:  # print would take standard output for it
-            with contextlib.suppress(OSError, ValueError):
+            try:
                 print(_shown(text), file=sys.stderr, flush=True)
+            except (OSError, ValueError):  # what it still holds would fail once more at the end
+                _discard(sys.stderr)
 
     def answer(self, text: str) -> None:
         """Print what was asked for to standard output."""
@@ -150,7 +155,8 @@ class _Line:
     """
 
     def __init__(self, what: str) -> None:
-        self._what = " ".join(_shown(what).split())
+        shown = " ".join(_shown(what).split())
+        self._what = shown if len(shown) <= _WIDTH else f"{shown[: _WIDTH - 1]}…"
         self._done: float | None = None
         self._measured: tuple[ProgressColumn, ...] = ()
         self._bar: Progress | None = None

@@ -231,9 +231,9 @@ fn sign(sum: f64, gross: f64) -> f64 {
     if sum.abs() <= NEGLIGIBLE * gross { 0.0 } else { sum.signum() }
 }
 
-/// The last `t` up to the farthest at which every price is above 0.
+/// The last `t` up to the farthest at which every mark and asset price is above 0.
 fn last(moves: &Moves) -> f64 {
-    let betas = moves.marks.iter().chain(&moves.underlyings).chain(&moves.assets);
+    let betas = moves.marks.iter().chain(&moves.assets);
     let steepest = betas.fold(0.0, |least: f64, beta| least.min(*beta));
     let mut end = FARTHEST;
     if 1.0 + steepest * end <= 0.0 {
@@ -313,7 +313,7 @@ mod tests {
         assert_eq!(last(&moves(&[1.0, 0.0], &[0.0], &[2.0])), 10.0);
         assert_eq!(last(&moves(&[-0.05], &[0.0], &[])), 10.0);
         assert_eq!(last(&moves(&[-0.1], &[0.0], &[])), 10.0f64.next_down());
-        assert_eq!(last(&moves(&[1.0], &[-0.5], &[-0.25])), 2.0f64.next_down());
+        assert_eq!(last(&moves(&[1.0], &[-0.5], &[-0.25])), 4.0f64.next_down());
         assert_eq!(last(&moves(&[1.0], &[0.0], &[-1.0])), 1.0f64.next_down());
     }
 
