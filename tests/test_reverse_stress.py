@@ -175,7 +175,7 @@ def test_the_answer_is_a_frozen_record() -> None:
     assert reverse(TWO, "up", bad_debt=46.0).shock is None
 
 
-@pytest.mark.parametrize("amount", [0.0, -1.0, math.nan, math.inf, "1", True])
+@pytest.mark.parametrize("amount", [0.0, -1.0, math.nan, math.inf, 10**400, "1", True])
 def test_a_target_is_a_finite_number_above_0(amount: Any) -> None:
     for name in REACHED:
         run = partial(reverse, TWO, "down", **{name: amount})

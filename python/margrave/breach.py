@@ -17,7 +17,7 @@ import polars as pl
 from margrave.errors import DataError, MargraveError, SchemaError
 from margrave.frames import read, shown
 from margrave.ids import in_type
-from margrave.moves import factor_map
+from margrave.moves import double, factor_map
 
 __all__ = ["DIRECTIONS", "Direction", "ReverseStress", "check_direction", "check_target"]
 
@@ -135,7 +135,10 @@ def check_target(bad_debt: object, liquidatable_notional: object) -> tuple[bool,
     if len(targets) != 1:
         raise MargraveError("reverse_stress: give one of bad_debt and liquidatable_notional")
     ((name, amount),) = targets.items()
-    is_number = isinstance(amount, Real) and not isinstance(amount, bool)
-    if not is_number or not 0 < float(amount) < math.inf:  # type: ignore[arg-type]
+    if (
+        not isinstance(amount, Real)
+        or isinstance(amount, bool)
+        or not 0 < double(amount) < math.inf
+    ):
         raise MargraveError(f"{name}: {shown(amount)} is no finite number above 0")
-    return name == "bad_debt", float(amount)  # type: ignore[arg-type]
+    return name == "bad_debt", double(amount)

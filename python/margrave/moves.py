@@ -21,7 +21,7 @@ from margrave.frames import check, shown
 from margrave.ids import id_column, in_type, type_of_all
 from margrave.schema import ALLOWED
 
-__all__ = ["EVERYTHING", "Scenarios", "check_scenarios", "factor_map"]
+__all__ = ["EVERYTHING", "Scenarios", "check_scenarios", "double", "factor_map"]
 
 #: The factor that moves whatever nothing else moves.
 EVERYTHING = "*"
@@ -111,7 +111,7 @@ def factor_map(
             raise SchemaError(f"{names}: {shown(key)} is no text and no integer")
         if isinstance(value, bool) or not isinstance(value, (Real, Decimal)):
             raise SchemaError(f"{numbers}: {shown(value)} of factor {shown(key)} is no number")
-        name, number = str(key), _double(value)
+        name, number = str(key), double(value)
         if name in checked:
             raise SchemaError(f"{names}: {shown(name)} occurs more than once; keep one of each")
         if not abs(number) <= LARGEST or (shocks and number <= -1):
@@ -125,7 +125,8 @@ def factor_map(
     return checked
 
 
-def _double(value: Real | Decimal) -> float:
+def double(value: Real | Decimal) -> float:
+    """Return a number as a double; infinity where it is beyond all of them."""
     try:
         return float(value)
     except OverflowError:  # an integer beyond all doubles
