@@ -15,6 +15,7 @@ import polars as pl
 
 from margrave.errors import DataError, MargraveError, SchemaError
 from margrave.frames import pick, read, shown
+from margrave.moves import LARGEST
 
 __all__ = ["historical"]
 
@@ -26,7 +27,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 
 ROWS_SHOWN = 5
-LARGEST = 1e18
 
 
 def historical(

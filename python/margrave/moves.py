@@ -21,7 +21,7 @@ from margrave.frames import check, shown
 from margrave.ids import id_column, in_type, type_of_all
 from margrave.schema import ALLOWED
 
-__all__ = ["EVERYTHING", "Scenarios", "check_scenarios", "double", "factor_map"]
+__all__ = ["EVERYTHING", "LARGEST", "Scenarios", "check_scenarios", "double", "factor_map"]
 
 #: The factor that moves whatever nothing else moves.
 EVERYTHING = "*"

@@ -25,7 +25,7 @@ from margrave.errors import DataError, MargraveError, SchemaError
 from margrave.frames import shown
 from margrave.history import historical
 from margrave.market import Market
-from margrave.moves import EVERYTHING
+from margrave.moves import EVERYTHING, LARGEST
 from margrave.schema import ALLOWED
 
 __all__ = ["grid", "historical", "library", "names", "uniform"]
@@ -33,7 +33,6 @@ __all__ = ["grid", "historical", "library", "names", "uniform"]
 #: The most scenarios that `grid` makes.
 MOST_SCENARIOS = 1_000_000
 
-LARGEST = 1e18
 
 TYPES = {"scenario_id": pl.String, "factor": pl.String, "price_shock": pl.Float64}
 

@@ -16,7 +16,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from margrave import engine, notebook
-from margrave.errors import MargraveError
+from margrave.errors import DataError, MargraveError
 from margrave.frames import pick, shown
 from margrave.market import Market
 from margrave.moves import Scenarios
@@ -185,8 +185,13 @@ class Stress:
         )
 
     def _swept(self) -> Iterator[pl.DataFrame]:
-        """Give the rows of the matrix, a scenario at a time."""
+        """Give the rows of the matrix, a scenario at a time.
+
+        Raises:
+            DataError: A scenario makes the money of an account overflow.
+        """
         asked = self._asked
+        known = self._indeterminate(self._base.accounts)
         schema = self._matrix_schema()
         ids = asked.holder.account_ids().alias("account_id")
         for name, moves in zip(asked.scenarios.ids, asked.scenarios.moves, strict=True):
@@ -198,9 +203,18 @@ class Stress:
                 threads=asked.threads,
             )
             margins = engine.accounts(swept)
+            if self._indeterminate(margins) != known:
+                raise DataError(
+                    f"scenarios.price_shock: in scenario {shown(name)} the money of an account "
+                    "overflows"
+                )
             scenario = pl.Series("scenario_id", [name], schema["scenario_id"])
             of_all = scenario.new_from_index(0, len(ids))
             yield pl.DataFrame([of_all, ids, *pick(margins, MATRIX_COLUMNS[2:])])
+
+    @staticmethod
+    def _indeterminate(accounts: pl.DataFrame) -> int:
+        return int((accounts["status"] == STATUS[-1]).sum())
 
     def _matrix_schema(self) -> pl.Schema:
         types: dict[str, Any] = dict.fromkeys(MATRIX_COLUMNS, pl.Float64)
