@@ -282,3 +282,23 @@ def test_what_a_sweep_refuses_a_stress_refuses() -> None:
     bare = rules.with_tables(tiers=held["tiers"].filter(pl.col("tier_table") == "BTC"))
     message = refused(mg.RulesError, partial(book.stress, market, bare, rows))
     assert message == refused(mg.RulesError, partial(book.sweep, market, bare))
+
+
+@pytest.mark.parametrize("contracts", [1e4, -1e4])
+@pytest.mark.parametrize("on_error", ["raise", "quarantine"])
+def test_money_that_overflows_in_a_scenario_is_told(contracts: float, on_error: Any) -> None:
+    # A contract is worth 1 / 1e-290 coins; times 1e16 more after the fall it is beyond doubles.
+    inverse = {"instrument_id": "X", "kind": "inverse", "settle_asset": "C", "mark_price": 1e-290}
+    held = {"account_id": 1, "instrument_id": "X", "quantity": contracts, "entry_price": 1e-290}
+    tier = {"tier_table": "X", "floor": 0, "maintenance_rate": 0.1, "initial_rate": 0.2}
+    rules = mg.Rules.load(
+        {"tiers": [tier], "weights": [{"weight_table": "C", "maintenance_weight": 1}]}
+    )
+    terms = pl.DataFrame([inverse])
+    market = mg.Market(terms, pl.DataFrame([{"asset_id": "C", "price": 1.0}]))
+    cash = pl.DataFrame([{"account_id": 1, "asset_id": "C", "amount": 5.0}])
+    book = mg.Book(pl.DataFrame([held]), cash, terms, on_error=on_error)
+    fall = {"factor": "X", "price_shock": [-0.9999999999999999, 0.0]}
+    falls = pl.DataFrame({"scenario_id": ["to nothing", "none"], **fall})
+    message = refused(mg.DataError, partial(book.stress, market, rules, falls))
+    assert "scenarios.price_shock" in message and '"to nothing"' in message

@@ -228,7 +228,7 @@ impl<'a> Pass<'a> {
         for (number, bucket) in buckets.iter().enumerate() {
             let standing = match &self.lanes {
                 Some(lanes) if is_plain => lanes.standing::<S, R>(simd, bucket, at),
-                _ => self.one_by_one::<S, R>(bucket, at, &mut run.joined),
+                _ => self.one_by_one::<S, R>(bucket, at, run),
             };
             if number == 0 {
                 buffer = standing.margin_buffer;
@@ -283,15 +283,19 @@ impl<'a> Pass<'a> {
         lanes::<S, R>(&all)
     }
 
-    /// Where a bucket stands in a run of scenarios, one after another.
+    /// Where a bucket stands in a run of scenarios, one after another; notes where money overflows.
     #[inline(never)]
     fn one_by_one<S: Simd, const R: usize>(
         &self,
         bucket: &Bucket<'_>,
         at: usize,
-        joined: &mut Joined,
+        run: &mut Run,
     ) -> Standing<S, R> {
-        Standing::of_margins(&self.margins(bucket, at, joined))
+        let margins = self.margins(bucket, at, &mut run.joined);
+        if let Some(lane) = margins.iter().position(|margin| !margin.is_finite()) {
+            run.tallies.overflown = Some((at * LANES + lane).min(self.marks.len() - 1));
+        }
+        Standing::of_margins(&margins)
     }
 
     /// The margin of a bucket in each scenario of a run.
