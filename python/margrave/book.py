@@ -166,7 +166,7 @@ class Book:
         threads = self._checked_inputs(market, rules, threads)
         checked = check_scenarios(scenarios, market.factors)
         started = time.perf_counter()
-        swept, outcomes, worst = engine.stress(
+        swept, outcomes, sums, worst = engine.stress(
             self._core,
             market._core,
             rules._core,
@@ -176,7 +176,7 @@ class Book:
         )
         base = self._swept(swept, market, rules, threads, started)
         asked = Asked(self._core, self._held, market, rules, checked, threads)
-        return Stress(asked, base, outcomes, worst)
+        return Stress(asked, base, outcomes, sums, worst)
 
     def breach(
         self,

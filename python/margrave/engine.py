@@ -13,6 +13,7 @@ import polars as pl
 
 from margrave import _core
 from margrave.errors import MargraveError
+from margrave.exact import units
 from margrave.schema import FRAMES, MONEY, STATUS
 
 __all__ = [
@@ -31,17 +32,20 @@ __all__ = [
     "check_threads",
     "control",
     "digest",
+    "exact_totals",
     "faults",
     "positions",
     "progress",
     "read_stream",
     "release_memory",
     "reverse_stress",
+    "shards_of",
     "shocked",
     "stress",
     "sweep",
     "synthetic",
     "totals",
+    "totals_of",
     "version",
 ]
 
@@ -174,8 +178,10 @@ def stress(
     *,
     quarantine: bool,
     threads: int | None,
-) -> tuple[CoreSweep, pl.DataFrame, pl.DataFrame]:
+) -> tuple[CoreSweep, pl.DataFrame, list[list[int]], pl.DataFrame]:
     """Return the sweep of the market as given, a row per scenario, and a row per account.
+
+    Between these two stand the exact sums behind the money of each scenario, in its order.
 
     The faults of the sweep are the caller's to look at. `scenarios` are names with checked
     factors; `worst_scenario` is the number of one of them.
@@ -184,8 +190,9 @@ def stress(
         DataError: A scenario leaves no price, or an option that it must name.
     """
     named = [(name, dict(factors)) for name, factors in scenarios]
-    swept, outcomes, worst = _core.run_stress(book, market, rules, named, quarantine, threads)
-    return swept, pl.DataFrame(outcomes), pl.DataFrame(worst)
+    swept, outcomes, sums, worst = _core.run_stress(book, market, rules, named, quarantine, threads)
+    exact = [[units(data) for data in row] for row in sums]
+    return swept, pl.DataFrame(outcomes), exact, pl.DataFrame(worst)
 
 
 def breach(
@@ -261,15 +268,34 @@ def positions(swept: CoreSweep, threads: int | None) -> pl.DataFrame:
 def totals(swept: CoreSweep) -> pl.DataFrame:
     """Return counts and money over the exchange, one row."""
     by_status, money, liquidatable, notional, deficit = swept.totals()
+    return totals_of(by_status, liquidatable, [*money, notional, deficit])
+
+
+def exact_totals(swept: CoreSweep) -> tuple[list[int], int, list[int]]:
+    """Return what `totals_of` takes, with exact sums that add up over parts of an exchange."""
+    by_status, _, liquidatable, _, _ = swept.totals()
+    return list(by_status), liquidatable, [units(data) for data in swept.sums()]
+
+
+def totals_of(by_status: Sequence[int], liquidatable: int, sums: Sequence[float]) -> pl.DataFrame:
+    """Return the row of `totals`.
+
+    Args:
+        by_status: Accounts by status.
+        liquidatable: Accounts past the line.
+        sums: Money, in the order of the columns; the notional of accounts past the line; what
+            buckets lack.
+    """
+    *money, notional, deficit = sums
     counts = {f"{status}_accounts": n for status, n in zip(STATUS, by_status, strict=True)}
-    sums = dict(zip(MONEY, money, strict=True))
+    by_name = dict(zip(MONEY, money, strict=True))
     row: dict[str, int | float] = {
         "accounts": sum(by_status),
         **counts,
-        **sums,
+        **by_name,
         "liquidatable_accounts": liquidatable,
         "liquidatable_notional": notional,
-        "total_bad_debt": sums["bad_debt"],
+        "total_bad_debt": by_name["bad_debt"],
         "total_margin_deficit": deficit,
     }
     types = {name: pl.Int64 if isinstance(v, int) else pl.Float64 for name, v in row.items()}
@@ -280,8 +306,8 @@ def control(swept: CoreSweep, threads: int | None) -> dict[str, Any]:
     """Return control totals: for each frame how many rows came in, were used and set aside.
 
     `quantity` has a row per instrument (contracts), `amount` one per asset (units): the exact
-    sums, each rounded once, of what came in, what was used and what was set aside. The id is
-    None for rows that name none.
+    sums (`exact.rounded`) of what came in, what was used and what was set aside. The id is None
+    for rows that name none.
 
     Raises:
         InternalError: What came in is not what was used and what was set aside.
@@ -293,7 +319,7 @@ def control(swept: CoreSweep, threads: int | None) -> dict[str, Any]:
 
     def sums(key: str, rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
         names = (key, "in", "used", "set_aside")
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        return [dict(zip(names, (name, *map(units, of)), strict=True)) for name, *of in rows]
 
     used = accounts - indeterminate
     return {
@@ -303,6 +329,12 @@ def control(swept: CoreSweep, threads: int | None) -> dict[str, Any]:
         "quantity": sums("instrument_id", quantity),
         "amount": sums("asset_id", amount),
     }
+
+
+def shards_of(ids: pl.Series, shards: int) -> pl.Series:
+    """Return the shard of each of these texts, from 0; nulls stand in the first."""
+    column = pl.DataFrame([ids.alias("account_id").rechunk()])
+    return pl.DataFrame(_core.shards_of(column, shards))["shard"]
 
 
 def release_memory() -> int:

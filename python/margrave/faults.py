@@ -14,7 +14,7 @@ from margrave.frames import shown
 from margrave.ids import in_type
 from margrave.schema import ALLOWED, FRAMES, REJECT_COLUMNS
 
-__all__ = ["merged", "null_rejects", "raise_faults", "rejects"]
+__all__ = ["TYPES", "merged", "null_rejects", "raise_faults", "rejects"]
 
 SHOWN = 5
 SETTLE = "settle asset missing in the market"

@@ -50,11 +50,17 @@ class Stress:
     """
 
     def __init__(
-        self, asked: Asked, base: Sweep, outcomes: pl.DataFrame, worst: pl.DataFrame
+        self,
+        asked: Asked,
+        base: Sweep,
+        outcomes: pl.DataFrame,
+        sums: list[list[int]],
+        worst: pl.DataFrame,
     ) -> None:
         """Take what the engine gave; users call `Book.stress`."""
         self._asked = asked
         self._base = base
+        self.sums = sums
         self._scenarios = _scenarios(asked, outcomes)
         self._accounts = _accounts(asked, worst)
 

@@ -8,11 +8,15 @@ from typing import Any, Protocol
 import polars as pl
 
 from margrave import engine, notebook
+from margrave.exact import rounded
 from margrave.frames import pick, shown
 from margrave.ids import INT64, bounds
 from margrave.schema import MARGIN_COLUMNS, POSITION_COLUMNS, STATUS
 
-__all__ = ["Holder", "Sweep"]
+__all__ = ["Holder", "Sweep", "shown_control"]
+
+#: The exact sums of a row of control totals.
+_EXACT = ("in", "used", "set_aside")
 
 
 class Holder(Protocol):
@@ -101,6 +105,11 @@ class Sweep:
         """Return the number of input rows of positions and balances."""
         return self._holder.counts()
 
+    def listed(self) -> int:
+        """Return the number of input rows of accounts."""
+        frame = self._holder.listed()
+        return 0 if frame is None else frame[0]
+
     @cached_property
     def accounting(self) -> dict[str, Any]:
         """What became of the input, as in the manifest.
@@ -115,7 +124,7 @@ class Sweep:
         Raises:
             InternalError: What came in is not what was used and what was set aside.
         """
-        control = engine.control(self._core, self._threads)
+        control = self.control
         aside = {name: control[name]["set_aside"] for name in ("positions", "balances")}
         nobody = {name: control[name]["without_account"] for name in aside}
         rows = {name: aside[name] - nobody[name] for name in aside}
@@ -131,8 +140,17 @@ class Sweep:
                 "rows_without_account": nobody,
             },
             "inexact_numbers": self._inexact,
-            "control": control,
+            "control": shown_control(control),
         }
+
+    def exact_totals(self) -> tuple[list[int], int, list[int]]:
+        """Return what `totals` is made of, as sums that add up over parts of an exchange."""
+        return engine.exact_totals(self._core)
+
+    @cached_property
+    def control(self) -> dict[str, Any]:
+        """What `accounting` says of the input, its sums exact: see `engine.control`."""
+        return engine.control(self._core, self._threads)
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -199,6 +217,16 @@ class Sweep:
                 "rejects": self.rejects.height,
             },
         )
+
+
+def shown_control(control: dict[str, Any]) -> dict[str, Any]:
+    """Return control totals with each exact sum rounded once, as the manifest has them."""
+
+    def row(sums: dict[str, Any]) -> dict[str, Any]:
+        return {n: rounded(v) if n in _EXACT else v for n, v in sums.items()}
+
+    by_id = {key: [row(sums) for sums in control[key]] for key in ("quantity", "amount")}
+    return {**control, **by_id}
 
 
 def _plain(frames: list[tuple[str, pl.DataFrame]]) -> list[tuple[str, pl.DataFrame]]:

@@ -10,6 +10,7 @@ mod outputs;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
+use margrave_core::exact::ExactSum;
 use margrave_core::labels::Labels;
 use margrave_core::results::MarginColumns;
 use margrave_core::scenarios::Scenario;
@@ -180,8 +181,8 @@ fn shown(
 }
 
 /// Puts a book through scenarios, each a name and the moves of its factors. Returns the sweep of
-/// the market as given; a row per scenario; a row per account. Without `quarantine`, rows that
-/// cannot be priced end it: see `Sweep.faults`.
+/// the market as given; a row per scenario, and its money without rounding (`Sweep.sums`); a row
+/// per account. Without `quarantine`, rows that cannot be priced end it: see `Sweep.faults`.
 #[pyfunction]
 fn run_stress(
     py: Python<'_>,
@@ -191,7 +192,7 @@ fn run_stress(
     scenarios: Vec<(String, BTreeMap<String, f64>)>,
     quarantine: bool,
     threads: Option<usize>,
-) -> PyResult<(Sweep, Table, Table)> {
+) -> PyResult<(Sweep, Table, Vec<[outputs::Units; 3]>, Table)> {
     let (b, m, r) = (&book.get().book, &market.get().0, &rules.get().0);
     let threads = batch::threads(threads);
     let named = scenarios.into_iter().map(|(name, factors)| Scenario { name, factors });
@@ -205,8 +206,9 @@ fn run_stress(
     };
     let (base, stress) = detached(py, run)?.map_err(Refused)?;
     let outcomes = outputs::outcomes(&stress.outcomes)?;
+    let sums = outputs::outcome_sums(&stress.outcomes);
     let worst = outputs::worst(stress.worst)?;
-    Ok((shown(py, base, book, rules)?, outcomes, worst))
+    Ok((shown(py, base, book, rules)?, outcomes, sums, worst))
 }
 
 #[pymethods]
@@ -233,6 +235,12 @@ impl Sweep {
         )
     }
 
+    /// The sums of `totals` without rounding: money, liquidatable notional, the deficit. Each is
+    /// a signed integer of units of 2^-1074, lowest byte first.
+    fn sums(&self) -> Vec<outputs::Units> {
+        self.sweep.sums.iter().map(ExactSum::units).collect()
+    }
+
     /// Control totals: rows of positions and of balances (all, used, set aside, of nobody),
     /// accounts and indeterminate ones, sums of quantity by instrument and of amount by asset.
     ///
@@ -241,7 +249,7 @@ impl Sweep {
         let book = &self.book.get().book;
         let threads = batch::threads(threads);
         let proved = detached(py, || control::Control::prove(book, &self.sweep, threads))?;
-        Ok(outputs::control(proved.map_err(Refused)?))
+        Ok(outputs::control(&proved.map_err(Refused)?))
     }
 
     /// One row per bucket: number of the account, name of the bucket, its margin.
@@ -289,6 +297,14 @@ fn digest_frames(py: Python<'_>, frames: Vec<(String, Frame)>) -> PyResult<Strin
     })?
 }
 
+/// The shard of each id of a frame of one column of texts; 0 for null.
+#[pyfunction]
+fn shards_of(py: Python<'_>, ids: Frame, shards: u32) -> PyResult<Table> {
+    let ids = ids.ids("account_id")?;
+    let numbers = detached(py, || margrave_core::shards::of(&ids, shards))?;
+    Table::new(vec![("shard", outputs::codes(numbers))])
+}
+
 /// The columns of a synthetic exchange, by frame.
 #[pyfunction]
 fn synthetic(py: Python<'_>, accounts: usize, seed: u64) -> PyResult<HashMap<&'static str, Table>> {
@@ -302,7 +318,7 @@ mod _core {
     #[pymodule_export]
     use super::{
         Book, Market, Rules, Sweep, Table, build_book, build_market, build_rules, digest_frames,
-        release_memory, run_stress, run_sweep, synthetic,
+        release_memory, run_stress, run_sweep, shards_of, synthetic,
     };
 
     #[pymodule_export]

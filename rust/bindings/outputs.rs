@@ -15,6 +15,7 @@ use margrave_core::bits::Bits;
 use margrave_core::columns::Fault;
 use margrave_core::control::{self, Rows};
 use margrave_core::conventions::Rung;
+use margrave_core::exact::ExactSum;
 use margrave_core::keys::{NONE, Names};
 use margrave_core::labels::Labels;
 use margrave_core::margin::{STATUS, Status};
@@ -128,17 +129,26 @@ pub(crate) fn outcomes(outcomes: &[Outcome]) -> PyResult<Table> {
     let count = |of: fn(&Outcome) -> u64| -> ArrayRef {
         Arc::new(Int64Array::from_iter_values(outcomes.iter().map(|row| of(row) as i64)))
     };
-    let money = |of: fn(&Outcome) -> f64| -> ArrayRef {
-        Arc::new(Float64Array::from_iter_values(outcomes.iter().map(of)))
+    let money = |of: fn(&Outcome) -> &ExactSum| -> ArrayRef {
+        Arc::new(Float64Array::from_iter_values(outcomes.iter().map(|row| of(row).round())))
     };
     Table::new(vec![
         ("liquidatable_accounts", count(|row| row.liquidatable_accounts)),
         ("newly_liquidatable_accounts", count(|row| row.newly_liquidatable_accounts)),
         ("bankrupt_accounts", count(|row| row.bankrupt_accounts)),
-        ("liquidatable_notional", money(|row| row.liquidatable_notional)),
-        ("total_bad_debt", money(|row| row.total_bad_debt)),
-        ("total_margin_deficit", money(|row| row.total_margin_deficit)),
+        ("liquidatable_notional", money(|row| &row.liquidatable_notional)),
+        ("total_bad_debt", money(|row| &row.total_bad_debt)),
+        ("total_margin_deficit", money(|row| &row.total_margin_deficit)),
     ])
+}
+
+/// The exact sums behind `outcomes`: of each row those of its money, in order.
+pub(crate) fn outcome_sums(outcomes: &[Outcome]) -> Vec<[Units; 3]> {
+    let of = |row: &Outcome| {
+        [&row.liquidatable_notional, &row.total_bad_debt, &row.total_margin_deficit]
+            .map(ExactSum::units)
+    };
+    outcomes.iter().map(of).collect()
 }
 
 /// One row per account: the number of its worst scenario, how it stands in it, and in how many
@@ -174,24 +184,28 @@ pub(crate) fn faults(faults: &[Fault]) -> PyResult<Table> {
 }
 
 type Counts = [u64; 4];
-type Sums = Vec<(Option<String>, f64, f64, f64)>;
+/// An exact sum in units of 2^-1074: a signed integer, lowest byte first.
+pub(crate) type Units = Vec<u8>;
+type Sums = Vec<(Option<String>, Units, Units, Units)>;
 /// Rows of positions and of balances, accounts and indeterminate ones, sums by instrument and
 /// by asset.
 pub(crate) type Control = (Counts, Counts, u64, u64, Sums, Sums);
 
 /// Control totals as plain values.
-pub(crate) fn control(control: margrave_core::control::Control) -> Control {
+pub(crate) fn control(control: &margrave_core::control::Control) -> Control {
     let counts = |rows: Rows| [rows.rows, rows.used, rows.set_aside, rows.without_account];
-    let sums = |sums: Vec<control::Sums>| {
-        sums.into_iter().map(|sum| (sum.name, sum.input, sum.used, sum.set_aside)).collect()
+    let sums = |sums: &[control::Sums]| {
+        sums.iter()
+            .map(|s| (s.name.clone(), s.input.units(), s.used.units(), s.set_aside.units()))
+            .collect()
     };
     (
         counts(control.positions),
         counts(control.balances),
         control.accounts,
         control.indeterminate_accounts,
-        sums(control.quantity),
-        sums(control.amount),
+        sums(&control.quantity),
+        sums(&control.amount),
     )
 }
 

@@ -29,17 +29,17 @@ pub struct Rows {
     pub without_account: u64,
 }
 
-/// Exact sums of one instrument or asset, each rounded once.
+/// Exact sums of one instrument or asset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sums {
     /// The instrument or asset; None for rows that name none.
     pub name: Option<String>,
     /// Over all rows that hold a number.
-    pub input: f64,
+    pub input: ExactSum,
     /// Over the rows that were swept.
-    pub used: f64,
+    pub used: ExactSum,
     /// Over the rows that were set aside.
-    pub set_aside: f64,
+    pub set_aside: ExactSum,
 }
 
 /// What a sweep did with its input. See the module.
@@ -155,9 +155,9 @@ impl Heaps {
         let held = self.by_code.iter().enumerate().filter(|(_, heap)| heap.rows > 0);
         held.map(|(code, heap)| Sums {
             name: (code < names.len()).then(|| names.text(code as u32).to_owned()),
-            input: heap.input.round(),
-            used: heap.used.round(),
-            set_aside: heap.set_aside.round(),
+            input: heap.input.clone(),
+            used: heap.used.clone(),
+            set_aside: heap.set_aside.clone(),
         })
         .collect()
     }

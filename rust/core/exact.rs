@@ -138,6 +138,17 @@ impl ExactSum {
         if negative { -size } else { size }
     }
 
+    /// The sum in units of 2^-1074, the smallest double: a signed integer, lowest byte first.
+    ///
+    /// What parts of an exchange give here adds up to what the whole of it gives.
+    pub fn units(&self) -> Vec<u8> {
+        let mut exact = self.clone();
+        exact.carry();
+        let [lower @ .., last] = &exact.limbs;
+        let lower = lower.iter().flat_map(|limb| (*limb as u32).to_le_bytes());
+        lower.chain(last.to_le_bytes()).collect()
+    }
+
     /// Moves carries up, so that every limb but the last lies in [0, 2^32).
     fn carry(&mut self) {
         let mut carry = 0;
@@ -215,6 +226,23 @@ mod tests {
         let mut exact = ExactSum::default();
         values.iter().for_each(|v| exact.add(*v));
         exact.round()
+    }
+
+    #[test]
+    fn units_are_the_sum_as_an_integer() {
+        let of = |values: &[f64]| {
+            let mut sum = ExactSum::default();
+            values.iter().for_each(|value| sum.add(*value));
+            sum.units()
+        };
+        let smallest = f64::from_bits(1);
+        assert_eq!(of(&[smallest; 300])[..3], [300_u16.to_le_bytes()[0], 1, 0]);
+        assert!(of(&[-smallest]).iter().all(|byte| *byte == 0xff));
+        // 1 is 2^1074 units: bit 2 of byte 134.
+        let one = of(&[1.0, 2.0, -2.0]);
+        assert_eq!(one.iter().position(|byte| *byte != 0), Some(134));
+        assert_eq!(one[134], 4);
+        assert_eq!(of(&[0.1, -0.1]), vec![0; one.len()]);
     }
 
     #[test]

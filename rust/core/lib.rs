@@ -56,6 +56,7 @@ mod roots;
 mod rows;
 pub mod rules;
 pub mod scenarios;
+pub mod shards;
 mod shared;
 mod shares;
 mod single;

@@ -11,6 +11,7 @@ use crate::block::{Block, Rows};
 use crate::book::Book;
 use crate::columns::{Fault, Numbers, Reason};
 use crate::error::{Error, Result};
+use crate::exact::ExactSum;
 use crate::keys::NONE;
 use crate::margin::{Joined, Margin, bucket_margin, margin_of, plain_margin};
 use crate::market::{Kind, Market};
@@ -38,6 +39,8 @@ pub struct Sweep {
     pub accounts: MarginColumns,
     /// Sums over the exchange.
     pub totals: Rounded,
+    /// The same without rounding, in the order of `Totals::sums`.
+    pub sums: Vec<ExactSum>,
 }
 
 impl Sweep {
@@ -61,8 +64,9 @@ impl Sweep {
         let mut indeterminate = book.indeterminate.clone();
         mark_accounts(book, &faults, &mut indeterminate);
         if !quarantine && !faults.is_empty() {
-            let (accounts, totals) = (MarginColumns::new(0, false), Totals::default().round());
-            return Ok(Self { marks, blocks: None, indeterminate, faults, accounts, totals });
+            let (accounts, none) = (MarginColumns::new(0, false), Totals::default());
+            let (blocks, totals, sums) = (None, none.round(), Vec::new());
+            return Ok(Self { marks, blocks, indeterminate, faults, accounts, totals, sums });
         }
         marks.check_tables(book, market, rules, &indeterminate)?;
         let regrouped = regroup(book, &marks, &rules.conventions, threads);
@@ -75,9 +79,10 @@ impl Sweep {
             overflown.iter().for_each(|account| indeterminate[*account] = true);
             (accounts, totals, _) = sweep_accounts(blocks, &marks, rules, &indeterminate, threads);
         }
+        let sums = totals.sums().cloned().collect();
         let (blocks, totals) = (regrouped, totals.round());
         check_rows(book, &indeterminate, &totals)?;
-        Ok(Self { marks, blocks, indeterminate, faults, accounts, totals })
+        Ok(Self { marks, blocks, indeterminate, faults, accounts, totals, sums })
     }
 
     /// The blocks that were swept.

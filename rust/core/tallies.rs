@@ -5,7 +5,7 @@ use crate::lanes::Lane;
 use crate::standing::Past;
 
 /// What one scenario does to the exchange.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
     /// Accounts past the line.
     pub liquidatable_accounts: u64,
@@ -13,12 +13,12 @@ pub struct Outcome {
     pub newly_liquidatable_accounts: u64,
     /// Accounts with a bucket whose equity is below 0.
     pub bankrupt_accounts: u64,
-    /// Gross notional of the accounts past the line, correctly rounded.
-    pub liquidatable_notional: f64,
-    /// Correctly rounded.
-    pub total_bad_debt: f64,
-    /// What buckets lack to reach the line, correctly rounded.
-    pub total_margin_deficit: f64,
+    /// Gross notional of the accounts past the line.
+    pub liquidatable_notional: ExactSum,
+    /// Of all accounts.
+    pub total_bad_debt: ExactSum,
+    /// What buckets lack to reach the line.
+    pub total_margin_deficit: ExactSum,
 }
 
 /// A sum that takes its values in heaps.
@@ -56,10 +56,10 @@ impl Heap {
         self.sum.merge(&other.sum);
     }
 
-    fn round(&self) -> f64 {
+    fn exact(&self) -> ExactSum {
         let mut all = self.clone();
         all.settle();
-        all.sum.round()
+        all.sum
     }
 }
 
@@ -89,9 +89,9 @@ impl Tally {
             liquidatable_accounts: self.liquidatable,
             newly_liquidatable_accounts: self.newly,
             bankrupt_accounts: self.bankrupt,
-            liquidatable_notional: self.notional.round(),
-            total_bad_debt: self.bad_debt.round(),
-            total_margin_deficit: self.deficit.round(),
+            liquidatable_notional: self.notional.exact(),
+            total_bad_debt: self.bad_debt.exact(),
+            total_margin_deficit: self.deficit.exact(),
         }
     }
 }

@@ -79,6 +79,12 @@ impl Totals {
         self.positions += other.positions;
     }
 
+    /// The exact sums: of money, in the order of `MONEY`, of the notional of accounts past the
+    /// line, and of what buckets lack.
+    pub fn sums(&self) -> impl Iterator<Item = &ExactSum> {
+        self.money.iter().chain([&self.liquidatable_notional, &self.margin_deficit])
+    }
+
     /// Rounds every sum, once.
     pub fn round(&self) -> Rounded {
         Rounded {

@@ -1,0 +1,249 @@
+"""A night in shards: a folder whose files each hold whole accounts.
+
+Shard `k` of `n` holds the rows of the accounts whose id has the hash `k` modulo `n`: XXH3 of 64
+bits, seed 0, of the id as UTF-8 text, an integer as it is written in decimal. That never
+changes, so rows of one account are never in two files, whoever wrote them. A row without an
+account id is in shard 0.
+
+The folder is a night like any other (`positions/shard-00000.parquet`, ...), so anything that
+reads a night reads it whole; `shards.json` says that it may be read shard by shard.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from margrave import engine, night
+from margrave.errors import DataError, SchemaError
+from margrave.frames import shown
+
+__all__ = ["FRAMES", "MARK", "Shards", "file_name", "find", "mark", "split"]
+
+#: What says that a folder is in shards.
+MARK = "shards.json"
+
+#: Frames that are cut; the others belong to the market and are the same for every shard.
+FRAMES = ("positions", "balances", "accounts")
+
+#: Rows that are in memory at a time while a frame is cut.
+BATCH_ROWS = 4_000_000
+
+_HASH = "xxh3-64 of the account id as UTF-8 text, modulo the number of shards"
+
+#: Ids that a message shows.
+_SHOWN = 5
+
+#: Shards at most: each is a file of every frame.
+MOST = 100_000
+
+
+def file_name(frame: str, shard: int) -> str:
+    """Return the name of a shard's file inside the night."""
+    return f"{frame}/shard-{shard:05}.parquet"
+
+
+@dataclass(frozen=True)
+class Shards:
+    """A night in shards.
+
+    Attributes:
+        folder: Where it is.
+        count: How many shards it has.
+        files: The files of every frame, as `night.find` returns them.
+    """
+
+    folder: Path
+    count: int
+    files: Mapping[str, Sequence[Path]]
+
+    def of(self, shard: int) -> dict[str, list[Path]]:
+        """Return the files of one shard, by frame."""
+        return {name: [self.folder / file_name(name, shard)] for name in self._cut()}
+
+    def _cut(self) -> list[str]:
+        return [name for name in FRAMES if name in self.files]
+
+    def check_files(self) -> None:
+        """Refuse a folder whose files are not one of every frame for every shard.
+
+        Raises:
+            RefusedError: A file is missing, or one is there that belongs to no shard.
+        """
+        for name in self._cut():
+            there = {path.name for path in self.files[name]}
+            wanted = {Path(file_name(name, shard)).name for shard in range(self.count)}
+            for what, names in (("lacks", wanted - there), ("holds", there - wanted)):
+                if names:
+                    raise night.RefusedError(
+                        f"{self.folder / name} {what} {', '.join(sorted(names)[:_SHOWN])}; "
+                        f"{MARK} says {self.count} shards\nhint: cut the night again with "
+                        "margrave shard"
+                    )
+
+    def check_accounts(self, shard: int, ids: pl.Series) -> None:
+        """Refuse a shard that holds accounts of another: their rows would never meet.
+
+        Args:
+            shard: The number of the shard.
+            ids: Its account ids.
+
+        Raises:
+            DataError: With the first of them, and where each belongs.
+        """
+        belongs = engine.shards_of(_texts(ids), self.count)
+        strays = (belongs != shard).arg_true()
+        if strays.is_empty():
+            return
+        first = ", ".join(
+            f"{shown(ids[row])} (of shard {belongs[row]})" for row in strays.head(_SHOWN)
+        )
+        more = f" and {len(strays) - _SHOWN} more" if len(strays) > _SHOWN else ""
+        raise DataError(
+            f"account_id: shard {shard} of {self.folder} holds {len(strays)} accounts that belong "
+            f"to other shards: {first}{more}\nhint: an account in two shards would be swept "
+            "twice, in halves; cut the night again with margrave shard"
+        )
+
+
+def find(folder: Path) -> Shards | None:
+    """Return the night in shards at `folder`, or None where it is in none.
+
+    Raises:
+        MissingError: There is no such folder, or it lacks frames.
+        RefusedError: It is in shards, and not as `shards.json` says.
+        UnreadableError: `shards.json` cannot be read.
+    """
+    mark = folder / MARK
+    if not mark.exists():
+        return None
+    try:
+        facts = json.loads(mark.read_text(encoding="utf-8"))
+        version, count, how = facts["version"], facts["shards"], facts["hash"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise night.UnreadableError(f"{mark} cannot be read: {error!r}") from error
+    if version != 1 or how != _HASH or not isinstance(count, int) or not 1 <= count <= MOST:
+        raise night.RefusedError(
+            f"{mark}: shards of another kind than this version of Margrave reads\nhint: cut the "
+            "night again with margrave shard"
+        )
+    found = Shards(folder, count, night.find(folder))
+    found.check_files()
+    return found
+
+
+def mark(count: int) -> str:
+    """Return what `shards.json` says of a night in so many shards."""
+    return json.dumps({"version": 1, "shards": count, "hash": _HASH}, indent=2) + "\n"
+
+
+def split(
+    name: str,
+    paths: Sequence[Path],
+    count: int,
+    *,
+    scratch: Path,
+    write: Callable[[str, pl.DataFrame], object],
+    show: Callable[[float], object],
+) -> int:
+    """Cut a frame into shards, in the order of its rows, a few million rows at a time.
+
+    Args:
+        name: The frame.
+        paths: Its Parquet files, in order.
+        count: How many shards.
+        scratch: An empty folder for what is not put together yet.
+        write: Takes each shard's file name and rows.
+        show: Told how much is done, from 0 to 1.
+
+    Returns:
+        The rows of the frame.
+
+    Raises:
+        SchemaError: A file is no Parquet file or has no account ids, or files do not fit.
+    """
+    schema = _schema(name, paths)
+    rows, done = 0, 0
+    sizes = [_rows(name, path) for path in paths]
+    whole = max(1, sum(sizes))
+    batches = 0
+    for path, size in zip(paths, sizes, strict=True):
+        for begin in range(0, size, BATCH_ROWS):
+            part = pl.scan_parquet(path, glob=False).slice(begin, BATCH_ROWS)
+            _cut(part.cast(schema).select(list(schema)).collect(), count, scratch, batches)
+            batches += 1
+            done += min(BATCH_ROWS, size - begin)
+            show(0.5 * done / whole)
+        rows += size
+    for shard in range(count):
+        parts = [scratch / f"{batch}-{shard}.parquet" for batch in range(batches)]
+        frames = [pl.read_parquet(path, glob=False) for path in parts if path.exists()]
+        write(file_name(name, shard), pl.concat(frames) if frames else pl.DataFrame(schema=schema))
+        for path in parts:
+            path.unlink(missing_ok=True)
+        show(0.5 + 0.5 * (shard + 1) / count)
+    return rows
+
+
+def _cut(frame: pl.DataFrame, count: int, scratch: Path, batch: int) -> None:
+    numbers = engine.shards_of(_texts(frame["account_id"]), count).alias("\0shard")
+    cut = frame.with_columns(numbers).partition_by(
+        "\0shard", maintain_order=True, include_key=False, as_dict=True
+    )
+    for (shard,), part in cut.items():
+        part.write_parquet(scratch / f"{batch}-{shard}.parquet", compression="lz4")
+
+
+def _texts(ids: pl.Series) -> pl.Series:
+    """Return ids as the texts that are hashed: a whole number in decimal, however wide."""
+    if isinstance(ids.dtype, pl.Decimal):
+        ids = ids.cast(pl.Int128)
+    return ids.cast(pl.String)
+
+
+def _schema(name: str, paths: Sequence[Path]) -> pl.Schema:
+    """Return the types that the columns of all files have together."""
+    found = []
+    for path in paths:
+        if path.suffix != ".parquet":
+            raise SchemaError(
+                f"{name}: {path} is no Parquet file; only those are cut into shards\n"
+                "hint: write it as Parquet, with ids of the type that they have elsewhere"
+            )
+        try:
+            found.append(pl.read_parquet_schema(path))
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise SchemaError(f"{name}: {path} cannot be read: {error}") from error
+    for path, schema in zip(paths, found, strict=True):
+        lacking = sorted(set(found[0]) ^ set(schema))
+        if lacking:
+            raise SchemaError(f"{name}.{lacking[0]}: not in all files (see {path})")
+    if "account_id" not in found[0]:
+        raise SchemaError(f"{name}.account_id: missing; shards are cut by it")
+    for path, schema in zip(paths, found, strict=True):
+        if not _is_of_ids(schema["account_id"]):
+            raise SchemaError(
+                f"{name}.account_id: {schema['account_id']} holds no ids (see {path}); an id is "
+                "an integer or text"
+            )
+    try:
+        empty = [pl.DataFrame(schema=schema).select(list(found[0])) for schema in found]
+        return pl.concat(empty, how="vertical_relaxed").schema
+    except pl.exceptions.PolarsError as error:
+        raise SchemaError(f"{name}: its files do not fit together: {error}") from error
+
+
+def _is_of_ids(dtype: pl.DataType) -> bool:
+    is_whole = dtype.is_integer() or (isinstance(dtype, pl.Decimal) and dtype.scale == 0)
+    return is_whole or isinstance(dtype, (pl.String, pl.Enum, pl.Categorical, pl.Null))
+
+
+def _rows(name: str, path: Path) -> int:
+    try:
+        return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise SchemaError(f"{name}: {path} cannot be read: {error}") from error
