@@ -29,4 +29,4 @@ def rounded(sum_: int) -> float:
     try:
         return sum_ / _ONE  # Python rounds the quotient of two integers once
     except OverflowError:
-        return math.copysign(math.inf, sum_)
+        return math.inf if sum_ > 0 else -math.inf

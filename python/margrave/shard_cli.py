@@ -1,0 +1,81 @@
+"""The command `shard`: a night cut into files that each hold whole accounts."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from margrave import delivery, night
+from margrave.exits import DONE
+from margrave.options import Debug, Night, Out, Overwrite, Quiet, session_of
+
+__all__ = ["shard"]
+
+
+def shard(
+    context: typer.Context,
+    folder: Night,
+    count: Annotated[
+        int,
+        typer.Option("--shards", metavar="N", min=1, max=100_000, help="How many files a frame."),
+    ],
+    out: Out,
+    overwrite: Overwrite = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was written as one JSON object.")
+    ] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> int:
+    """Cut a night into shards, for machines that cannot hold it whole.
+
+    Each file holds whole accounts, told by a hash of their ids that never changes. What is
+    written is a night like any other: sweep, stress and breach work through it shard by shard.
+    Everything else in NIGHT is copied. Frames are cut a few million rows at a time.
+    """
+    session = session_of(context, quiet, debug)
+    import margrave as mg
+    from margrave import shards
+    from margrave.publish import Publication
+
+    files = night.find(folder)
+    publication = session.enter(Publication(out, overwrite=overwrite, inputs=[folder]))
+    rows: dict[str, int] = {}
+    for name in [name for name in shards.FRAMES if name in files]:
+        with session.step("cut", f"cutting {name} into {count} shards") as show, night.reading():
+            rows[name] = shards.split(
+                name,
+                files[name],
+                count,
+                scratch=publication.scratch(),
+                write=publication.write,
+                show=show,
+            )
+    with session.step("write", f"writing {publication.name}"):
+        for path in _others(folder, set(rows)):
+            publication.copy(path.relative_to(folder).as_posix(), path)
+        publication.write(shards.MARK, shards.mark(count))
+        session.hold()
+        publication.commit()
+    counted = ", ".join(f"{number:,} {name}" for name, number in rows.items())
+    session.say(
+        f"{out}: {count} shards, {counted}\n"
+        f"next: margrave sweep {shlex.quote(str(out))} --out tables"
+    )
+    if as_json:
+        facts: dict[str, Any] = {"margrave_version": mg.__version__, "shards": count, **rows}
+        session.answer(delivery.printed({**facts, "exit_code": DONE}))
+    return DONE
+
+
+def _others(folder: Path, cut: set[str]) -> list[Path]:
+    """Return the files of a night that are not cut, its own and those of its folders."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.stem in cut or path.name == "shards.json":
+            continue
+        found += [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file())
+    return found

@@ -1,0 +1,92 @@
+"""Shard after shard: each is read, computed, written, and leaves a small exact summary.
+
+`run` works through the shards of a night, a few at a time, in any order; what comes out does
+not depend on either. The unit of work is a shard's own files in and its own files out.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+from margrave import engine
+from margrave.errors import MargraveError
+
+__all__ = ["Stopped", "run"]
+
+_T = TypeVar("_T")
+
+#: Seconds that the main thread sleeps at most before it looks for a signal.
+_LOOK = 0.1
+
+
+class Stopped(Exception):
+    """A shard was given up because the run ends."""
+
+
+def run(
+    shards: Sequence[int],
+    work: Callable[[int], _T],
+    *,
+    workers: int,
+    show: Callable[[float], object],
+) -> dict[int, _T]:
+    """Return what `work` makes of each shard, by its number.
+
+    Args:
+        shards: Their numbers.
+        work: Reads, computes and writes a shard. Called from several threads at a time.
+        workers: How many shards are in work at a time.
+        show: Told after each shard how much is done, from 0 to 1.
+
+    Raises:
+        MargraveError: What the first shard of all that were refused says, with its number. The
+            others in work are given up, and no further one is begun.
+        KeyboardInterrupt: The run is stopped by a signal: shards in work are given up.
+    """
+    done: dict[int, _T] = {}
+    if workers == 1 or len(shards) == 1:
+        for number in shards:
+            done[number] = _named(work, number)
+            show(len(done) / len(shards))
+        return done
+    stop = threading.Event()
+    with ThreadPoolExecutor(workers, thread_name_prefix="shard") as pool:
+        left = {pool.submit(_stoppable, work, number, stop): number for number in shards}
+        try:
+            while left:
+                ready, _ = wait(left, timeout=_LOOK, return_when=FIRST_COMPLETED)
+                for future in sorted(ready, key=left.__getitem__):
+                    done[left.pop(future)] = future.result()
+                    show(len(done) / len(shards))
+        except BaseException:
+            stop.set()
+            _forget(left)
+            raise
+    return done
+
+
+def _named(work: Callable[[int], _T], number: int) -> _T:
+    try:
+        return work(number)
+    except MargraveError as error:
+        raise type(error)(f"in shard {number}, {error}") from error
+
+
+def _stoppable(work: Callable[[int], _T], number: int, stop: threading.Event) -> _T:
+    """Do the work in a thread of the pool, which no signal reaches."""
+
+    def look(_done: float = 0.0) -> None:
+        if stop.is_set():
+            raise Stopped
+
+    look()
+    with engine.progress(look):  # the core looks a few times a second
+        return _named(work, number)
+
+
+def _forget(futures: dict[Future[_T], int]) -> None:
+    for future in futures:
+        future.cancel()
