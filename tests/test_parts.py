@@ -111,12 +111,8 @@ def test_rejects_count_on_through_the_files_of_a_frame(
 ) -> None:
     frames, rules = night
     parts = cut(frames, count)
-    one_after_another = {
-        name: pl.concat([part[name] for part in parts])
-        if name in CUT and frame is not None
-        else frame
-        for name, frame in frames.items()
-    }
+    cut_frames = [name for name in CUT if frames[name] is not None]
+    joined = {name: pl.concat([part[name] for part in parts]) for name in cut_frames}
     whole = sweep(frames | joined, rules)
     together = Whole([Part.of(sweep(part, rules)) for part in parts])
     assert together.rejects.equals(whole.rejects)
