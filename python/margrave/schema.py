@@ -25,6 +25,7 @@ __all__ = [
     "REJECT_COLUMNS",
     "SCENARIO_COLUMNS",
     "STATUS",
+    "TOTAL_COLUMNS",
     "WORST_COLUMNS",
     "Column",
     "Range",
@@ -197,6 +198,17 @@ RATIOS = (
 
 #: What `accounts` and `buckets` share, in order, after their ids.
 MARGIN_COLUMNS = ("status", "is_liquidatable", *MONEY, *RATIOS, "positions", "ladder")
+
+#: The columns of `totals`, in order.
+TOTAL_COLUMNS = (
+    "accounts",
+    *(f"{status}_accounts" for status in STATUS),
+    *MONEY,
+    "liquidatable_accounts",
+    "liquidatable_notional",
+    "total_bad_debt",
+    "total_margin_deficit",
+)
 
 #: The columns of the `positions` result, in order.
 POSITION_COLUMNS = (
