@@ -33,11 +33,13 @@ class Finding:
     """What `examine` found.
 
     `refusals` are the faults for which a sweep would refuse the night, the one that it would
-    end with first; without any, `swept` is the sweep, and `ruleset` what it was under.
+    end with first; without any, `swept` is the sweep, `ruleset` what it was under, and `book` what
+    was swept.
     """
 
     refusals: list[Exception] = field(default_factory=list)
     ruleset: mg.Rules | None = None
+    book: mg.Book | None = None
     swept: mg.Sweep | None = None
 
     def attempt(self, make: Callable[[], _T]) -> _T | None:
@@ -86,6 +88,7 @@ def examine(
             threads=threads,
         )
     )
+    found.book = book
     market = found.attempt(lambda: mg.Market(files["instruments"], files["assets"]))
     ruleset = found.ruleset
     if book is not None and market is not None and ruleset is not None:

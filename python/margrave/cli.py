@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import shlex
 import sys
-import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from margrave import delivery, exits, night, rules_cli, scenario_cli
+from margrave import delivery, exits, gates, night, rules_cli, scenario_cli
 from margrave.exits import DONE, USAGE
 from margrave.options import (
     Debug,
+    FailAbove,
     Json,
+    LogJson,
+    MaxMarkAge,
     MaxRejects,
     Night,
     OnError,
@@ -38,6 +40,7 @@ from margrave.terminal import Session
 
 if TYPE_CHECKING:
     import margrave as mg
+    from margrave import checks
 
 __all__ = ["main", "run"]
 
@@ -70,15 +73,15 @@ def main() -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Return the exit code of `margrave` with these arguments, whatever happens in it."""
     session = Session()
+    session.log = "--log-json" in arguments  # what is wrong with the others is logged, too
     try:
         code = _dispatch(arguments, session)
         session.end()
     except BaseException as fault:
         session.abort()
-        if session.debug:
-            session.complain("".join(traceback.format_exception(fault)))
         message, code = exits.explain(fault, debug=session.debug, signal=session.signal)
-        session.complain(message)
+        session.fail(fault, message, code)
+    session.close(code)
     return code
 
 
@@ -189,6 +192,7 @@ def generate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was written as one JSON object.")
     ] = False,
+    log_json: LogJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> int:
@@ -196,7 +200,7 @@ def generate(
 
     Frames as NIGHT has them, and a ruleset beside them: the same files for the same N and S.
     """
-    session = session_of(context, quiet, debug)
+    session = session_of(context, quiet, debug, log_json)
     import margrave as mg
     from margrave.publish import Publication
 
@@ -232,9 +236,12 @@ def sweep(
     weights: Weights = None,
     overwrite: Overwrite = False,
     max_rejects: MaxRejects = 0,
+    fail_above: FailAbove = None,
+    max_mark_age: MaxMarkAge = None,
     on_error: OnError = "quarantine",
     threads: Threads = None,
     as_json: Json = False,
+    log_json: LogJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> int:
@@ -243,11 +250,12 @@ def sweep(
     Written to --out are accounts, buckets, positions, totals and rejects (.parquet) and
     manifest.json.
     """
-    session = session_of(context, quiet, debug)
+    session = session_of(context, quiet, debug, log_json)
     import margrave as mg
     from margrave.publish import Publication
 
     files = night.find(folder)
+    wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
     named = [Path(rules)] if rules else []
     inputs = [folder, *named, *(path for path in (tiers, weights) if path)]
     publication = session.enter(Publication(out, overwrite=overwrite, inputs=inputs))
@@ -264,7 +272,7 @@ def sweep(
             threads=threads,
         )
     result = delivery.of_sweep(session, swept, ruleset, worst=3, held=1)
-    return delivery.hand_over(session, result, publication, limit=max_rejects, as_json=as_json)
+    return delivery.hand_over(session, result, publication, wanted=wanted, as_json=as_json)
 
 
 app.command(epilog=exits.MEANINGS)(scenario_cli.stress)
@@ -279,8 +287,20 @@ def check(
     tiers: Tiers = None,
     weights: Weights = None,
     max_rejects: MaxRejects = 0,
+    fail_above: FailAbove = None,
+    max_mark_age: MaxMarkAge = None,
+    hygiene: Annotated[
+        bool,
+        typer.Option(
+            "--hygiene",
+            help="Warn of what breaks no rule and looks wrong: sides of an instrument that "
+            "differ, marks far from entries, stale times, an account of two owners. Changes no "
+            "exit code.",
+        ),
+    ] = False,
     threads: Threads = None,
     as_json: Json = False,
+    log_json: LogJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> int:
@@ -290,32 +310,51 @@ def check(
     refusal: the ruleset, the book and the market are each looked at. Ends with the exit code
     that sweep would end with.
     """
-    session = session_of(context, quiet, debug)
+    session = session_of(context, quiet, debug, log_json)
     from margrave import checks
 
     files = night.find(folder)
+    wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
     with session.step("check", f"checking {folder}"), night.reading():
         found = checks.examine(folder, files, rules, tiers=tiers, weights=weights, threads=threads)
     result, ruleset = found.swept, found.ruleset
     if result is None or ruleset is None:
         return _refuse(session, found.refusals)
     broken = checks.faults(result.rejects)
-    verdict, code = delivery.judge(result, max_rejects)
+    verdict, code = delivery.judge(result, wanted)
     session.say(checks.text(result, ruleset, broken))
-    for gate in verdict["gates"]:
-        session.complain(exits.gate_text(gate))
+    looked = _look(session, files, found) if hygiene else {}
+    delivery.tell_rejects(session, result)
+    delivery.tell_gates(session, verdict["gates"])
     if as_json:
-        session.answer(delivery.printed({**result.manifest, "faults": broken, **verdict}))
+        session.answer(delivery.printed({**result.manifest, "faults": broken, **looked, **verdict}))
     return code
+
+
+def _look(
+    session: Session, files: Mapping[str, list[Path]], found: checks.Finding
+) -> dict[str, Any]:
+    """Say what looks wrong in a night that can be swept, and return it as `--json` has it."""
+    from margrave import hygiene
+
+    assert found.swept is not None
+    assert found.book is not None
+    with session.step("hygiene", "looking for what seems wrong"):
+        positions = found.book._held.position_rows()
+        looked = hygiene.examine(files, positions, found.swept.accounts, session.began)
+    if session.log:
+        for warning in looked.warnings:
+            session.tell("warning", **warning)
+    session.say(f"{hygiene.text(looked)}\n")
+    told = {"warnings": looked.warnings, "not_looked_at": looked.not_looked_at}
+    return {"hygiene": told}
 
 
 def _refuse(session: Session, refusals: Sequence[Exception]) -> int:
     """Say why a night is refused, and return the exit code that a sweep would end with."""
     codes = []
     for fault in refusals:
-        if session.debug:
-            session.complain("".join(traceback.format_exception(fault)))
         message, code = exits.explain(fault, debug=session.debug, signal=session.signal)
-        session.complain(message)
+        session.fail(fault, message, code)
         codes.append(code)
     return codes[0]

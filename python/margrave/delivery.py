@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from margrave.exits import DONE, REJECTS, failed_gates, gate_text
+from margrave import events, gates
+from margrave.exits import DONE, REJECTS
+from margrave.gates import Gates
 from margrave.terminal import Session
 
 if TYPE_CHECKING:
@@ -22,7 +24,18 @@ if TYPE_CHECKING:
     import margrave as mg
     from margrave.publish import Publication
 
-__all__ = ["Result", "computing", "hand_over", "heading", "judge", "of_sweep", "printed", "publish"]
+__all__ = [
+    "Result",
+    "computing",
+    "hand_over",
+    "heading",
+    "judge",
+    "of_sweep",
+    "printed",
+    "publish",
+    "tell_gates",
+    "tell_rejects",
+]
 
 _TABLES = ("accounts", "buckets", "positions", "totals", "rejects")
 
@@ -79,17 +92,33 @@ def heading(ruleset: mg.Rules, **counts: int) -> str:
     return f"Ruleset {ruleset.id} ({ruleset.hash[:12]}): {numbers}"
 
 
-def judge(swept: mg.Sweep, limit: int) -> tuple[dict[str, Any], int]:
+def judge(swept: mg.Sweep, wanted: Gates) -> tuple[dict[str, Any], int]:
     """Return totals, failed gates and exit code of a sweep as the manifest has them, and the code.
 
     Args:
         swept: The sweep.
-        limit: How many rejects, or indeterminate accounts, are accepted (`--max-rejects`).
+        wanted: The gates of the run.
     """
     totals = swept.totals.row(0, named=True)
-    gates = failed_gates(swept.rejects.height, totals["indeterminate_accounts"], limit)
-    code = REJECTS if gates else DONE
-    return {"totals": totals, "gates": gates, "exit_code": code}, code
+    failed = wanted.failed(totals, swept.rejects.height)
+    code = REJECTS if failed else DONE
+    return {"totals": totals, "gates": failed, "exit_code": code}, code
+
+
+def tell_rejects(session: Session, swept: mg.Sweep) -> None:
+    """Log what a sweep rejected, where the run logs."""
+    if session.log:
+        indeterminate = swept.totals["indeterminate_accounts"].item()
+        session.tell("rejects", **events.rejected(swept.rejects, indeterminate))
+
+
+def tell_gates(session: Session, failed: Iterable[Mapping[str, Any]]) -> None:
+    """Say which gates a night did not pass, quiet or not."""
+    for gate in failed:
+        if session.log:
+            session.tell("gate", **gate, message=gates.text(gate))
+        else:
+            session.complain(gates.text(gate))
 
 
 def hand_over(
@@ -97,7 +126,7 @@ def hand_over(
     result: Result,
     publication: Publication | None,
     *,
-    limit: int = 0,
+    wanted: Gates | None = None,
     as_json: bool = False,
 ) -> int:
     """Publish the tables and the manifest, say what was found, and return the exit code.
@@ -106,10 +135,11 @@ def hand_over(
         session: The run it is part of.
         result: What was computed.
         publication: Where it goes; None writes nothing.
-        limit: As `judge` takes it.
+        wanted: The gates of the run; those of a run without options by default.
         as_json: Whether what the manifest says is printed too.
     """
-    verdict, code = judge(result.swept, limit)
+    verdict, code = judge(result.swept, wanted or Gates())
+    tell_rejects(session, result.swept)
     facts = ""
     if publication is not None or as_json:
         with session.step("digest", "digesting input and result"):
@@ -121,8 +151,7 @@ def hand_over(
     if publication is not None:
         session.say(f"Written to {publication.name}: {', '.join(result.tables)}, manifest.json")
     session.say("Seconds: " + ", ".join(f"{n} {s:.2f}" for n, s in session.seconds.items()))
-    for gate in verdict["gates"]:
-        session.complain(gate_text(gate))
+    tell_gates(session, verdict["gates"])
     if as_json:
         session.answer(facts)
     return code
@@ -137,6 +166,7 @@ def publish(
             publication.write(name, content)
         session.hold()
         publication.commit()
+    session.tell("publish", out=publication.name, files=list(files))
 
 
 def printed(facts: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ process with it. An exception that nobody caught would end Python with 1, which 
 from __future__ import annotations
 
 import platform
-from typing import Any, Final
+from typing import Final
 
 import typer
 
@@ -21,8 +21,6 @@ __all__ = [
     "REJECTS",
     "USAGE",
     "explain",
-    "failed_gates",
-    "gate_text",
 ]
 
 DONE: Final = 0
@@ -36,8 +34,9 @@ INTERNAL: Final = 70
 MEANINGS = """\b
 Exit codes:
   0    done
-  1    done, but more rejects or indeterminate accounts than --max-rejects
-       allows: the output is written, and manifest.json says so
+  1    done, but a gate failed: more rejects or indeterminate accounts than
+       --max-rejects allows, --fail-above or --max-mark-age; the output is
+       written, and manifest.json says so
   2    wrong usage, a ruleset that cannot be used, or output that exists
   3    input missing, unreadable or refused; nothing is written
   4    output could not be published; what was there before is intact
@@ -53,35 +52,6 @@ _INPUT_FAULTS = (
     night.MissingError,
     night.UnreadableError,
 )
-
-
-def failed_gates(rejects: int, indeterminate: int, limit: int) -> list[dict[str, Any]]:
-    """Return the gates that a sweep does not pass, as the manifest states them.
-
-    Args:
-        rejects: How many values were rejected.
-        indeterminate: How many accounts are indeterminate.
-        limit: How many of each, alone, are accepted (`--max-rejects`).
-    """
-    if max(rejects, indeterminate) <= limit:
-        return []
-    return [
-        {
-            "gate": "max_rejects",
-            "rejects": rejects,
-            "indeterminate_accounts": indeterminate,
-            "limit": limit,
-        }
-    ]
-
-
-def gate_text(gate: dict[str, Any]) -> str:
-    """Return what to tell people about a gate that was not passed."""
-    return (
-        f"exit code {REJECTS}: {gate['rejects']:,} rejected values, "
-        f"{gate['indeterminate_accounts']:,} indeterminate accounts; "
-        f"--max-rejects {gate['limit']:,} allows no more of either"
-    )
 
 
 def explain(fault: BaseException, *, debug: bool, signal: int) -> tuple[str, int]:

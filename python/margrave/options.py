@@ -11,7 +11,10 @@ from margrave.terminal import Session
 
 __all__ = [
     "Debug",
+    "FailAbove",
     "Json",
+    "LogJson",
+    "MaxMarkAge",
     "MaxRejects",
     "Night",
     "OnError",
@@ -57,6 +60,24 @@ MaxRejects = Annotated[
         "--max-rejects", metavar="N", min=0, help="Rejects, or indeterminate accounts, to accept."
     ),
 ]
+FailAbove = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-above",
+        metavar="COLUMN=N",
+        help="End with 1 where a column of totals is above N, such as liquidatable_accounts=100; "
+        "may be given again.",
+    ),
+]
+MaxMarkAge = Annotated[
+    str | None,
+    typer.Option(
+        "--max-mark-age",
+        metavar="AGE",
+        help="End with 1 where a mark or asset price is older (mark_time, price_time): 90s, 15m, "
+        "1.5h, 2d.",
+    ),
+]
 OnError = Annotated[
     Literal["quarantine", "raise"],
     typer.Option("--on-error", help="Set bad rows aside with their accounts, or refuse the night."),
@@ -73,11 +94,21 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but what went 
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error (or set MARGRAVE_DEBUG=1).")
 ]
+LogJson = Annotated[
+    bool,
+    typer.Option(
+        "--log-json", help="Log to standard error for machines: one JSON object a line, no text."
+    ),
+]
 
 
-def session_of(context: typer.Context, quiet: bool, debug: bool) -> Session:
+def session_of(context: typer.Context, quiet: bool, debug: bool, log_json: bool = False) -> Session:
     """Return the run that a command is part of, as quiet and as talkative as asked for."""
+    from margrave import __version__
+
     session: Session = context.obj
     session.quiet = quiet
     session.debug = session.debug or debug
+    session.log = log_json
+    session.tell("start", command=context.info_name, margrave_version=__version__)
     return session

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from margrave import delivery, night
+from margrave import delivery, gates, night
 from margrave.options import (
     Debug,
+    FailAbove,
     Json,
+    LogJson,
+    MaxMarkAge,
     MaxRejects,
     Night,
     OnError,
@@ -61,9 +64,12 @@ def stress(
     weights: Weights = None,
     overwrite: Overwrite = False,
     max_rejects: MaxRejects = 0,
+    fail_above: FailAbove = None,
+    max_mark_age: MaxMarkAge = None,
     on_error: OnError = "quarantine",
     threads: Threads = None,
     as_json: Json = False,
+    log_json: LogJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> int:
@@ -72,11 +78,12 @@ def stress(
     Written to --out are scenarios and accounts, each with its worst scenario (.parquet), and
     manifest.json. Exit code and totals are those of the market as given.
     """
-    session = session_of(context, quiet, debug)
+    session = session_of(context, quiet, debug, log_json)
     from margrave import report
     from margrave.publish import Publication
 
     files = night.find(folder)
+    wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
     sources = _sources(scenarios)
     given = [*_given(rules, tiers, weights), *(s for s in sources if isinstance(s, Path))]
     publication = session.enter(Publication(out, overwrite=overwrite, inputs=[folder, *given]))
@@ -94,7 +101,7 @@ def stress(
         told = report.scenarios(found.scenarios, unit=ruleset.valuation_asset)
         text = _text(ruleset, counts, told, found.base)
     result = delivery.Result(found.base, tables, lambda: found.manifest, text)
-    return delivery.hand_over(session, result, publication, limit=max_rejects, as_json=as_json)
+    return delivery.hand_over(session, result, publication, wanted=wanted, as_json=as_json)
 
 
 def breach(
@@ -115,9 +122,12 @@ def breach(
     weights: Weights = None,
     overwrite: Overwrite = False,
     max_rejects: MaxRejects = 0,
+    fail_above: FailAbove = None,
+    max_mark_age: MaxMarkAge = None,
     on_error: OnError = "quarantine",
     threads: Threads = None,
     as_json: Json = False,
+    log_json: LogJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> int:
@@ -127,13 +137,14 @@ def breach(
     at which shock (.parquet), and manifest.json. Exit code and totals are those of the market
     as given.
     """
-    session = session_of(context, quiet, debug)
+    session = session_of(context, quiet, debug, log_json)
     import margrave as mg
     from margrave import report
     from margrave.breach import check_direction
     from margrave.publish import Publication
 
     files = night.find(folder)
+    wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
     asked = _direction(direction)
     given = [*_given(rules, tiers, weights), *([asked] if isinstance(asked, Path) else [])]
     publication = session.enter(Publication(out, overwrite=overwrite, inputs=[folder, *given]))
@@ -156,7 +167,7 @@ def breach(
     tables = {"breach": found, "curve": curve}
     seconds = session.seconds["breach"]
     result = delivery.Result(base, tables, lambda: _about(base, checked, tables, seconds), text)
-    return delivery.hand_over(session, result, publication, limit=max_rejects, as_json=as_json)
+    return delivery.hand_over(session, result, publication, wanted=wanted, as_json=as_json)
 
 
 def _given(*files: str | Path | None) -> list[Path]:

@@ -1,7 +1,7 @@
-"""One run at a terminal: what it says, what it shows while it works, how it is stopped.
+"""One run: what it says, what it shows on a terminal while it works, how it is stopped.
 
-A `Session` sends text for people to standard error and answers to standard output, and
-holds what must be put away however the run ends.
+A `Session` sends text for people to standard error, or events for machines instead, and answers
+to standard output; it holds what must be put away however the run ends.
 
 Python turns the first Ctrl-C into `KeyboardInterrupt`, and so does Polars inside a call of
 its own: one signal may be raised twice. `hold` makes an end of both, so that what is being
@@ -16,11 +16,15 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from datetime import UTC, datetime
 from types import FrameType
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+from margrave import events
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -42,30 +46,60 @@ class Session:
     Attributes:
         quiet: Says nothing but what went wrong.
         debug: Shows the traceback of what went wrong.
+        log: Writes events for machines, and no text for people.
+        began: When the run began, UTC.
         seconds: How long each finished step took, by its name.
     """
 
     def __init__(self) -> None:
         self.quiet = False
         self.debug = os.environ.get("MARGRAVE_DEBUG", "") not in ("", "0")
+        self.log = False
+        self.began = datetime.now(UTC)
         self.seconds: dict[str, float] = {}
+        self._clock = time.perf_counter()
         self._received: int | None = None
         self._closing = ExitStack()
         if _is_main_thread() and signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
             signal.signal(signal.SIGTERM, self._terminate)
 
     def say(self, text: str) -> None:
-        """Tell people, unless the run is quiet."""
-        if not self.quiet:
+        """Tell people, unless the run is quiet or logs."""
+        if not self.quiet and not self.log:
             self.complain(text)
 
     def complain(self, text: str) -> None:
-        """Tell people, quiet or not. A standard error that is full or gone stops no run."""
-        if sys.stderr is not None:  # print would take standard output for it
-            try:
-                print(_shown(text), file=sys.stderr, flush=True)
-            except (OSError, ValueError):  # what it still holds would fail once more at the end
-                _discard(sys.stderr)
+        """Tell people, quiet or not; a run that logs tells it as a warning."""
+        if self.log:
+            self.tell("warning", message=text)
+        else:
+            _print(_shown(text))
+
+    def tell(self, event: str, **facts: Any) -> None:
+        """Log an event, where the run logs."""
+        if self.log:
+            _print(events.line(event, facts, datetime.now(UTC)))
+
+    def fail(self, fault: BaseException, message: str, code: int) -> None:
+        """Say what ends the run, with its traceback where that is asked for.
+
+        Args:
+            fault: What was raised.
+            message: What people are told about it.
+            code: The exit code that it stands for.
+        """
+        trace = "".join(traceback.format_exception(fault)) if self.debug else ""
+        if self.log:
+            traced = {"traceback": trace} if trace else {}
+            self.tell("error", message=message, exit_code=code, **traced)
+            return
+        if trace:
+            self.complain(trace)
+        self.complain(message)
+
+    def close(self, code: int) -> None:
+        """Log that the run ends, and how: the last that is heard of it."""
+        self.tell("end", exit_code=code, seconds=round(time.perf_counter() - self._clock, 6))
 
     def answer(self, text: str) -> None:
         """Print what was asked for to standard output."""
@@ -91,7 +125,9 @@ class Session:
         yield _unseen if line is None else line.advance
         if line is not None:
             line.stop()
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+        took = time.perf_counter() - begin
+        self.seconds[name] = self.seconds.get(name, 0.0) + took
+        self.tell("step", name=name, seconds=round(took, 6))
 
     def hold(self) -> None:
         """Ignore signals from here on.
@@ -143,7 +179,9 @@ class Session:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def _shows_progress(self) -> bool:
-        unwanted = self.quiet or os.environ.get("MARGRAVE_NO_PROGRESS", "") not in ("", "0")
+        unwanted = (
+            self.quiet or self.log or os.environ.get("MARGRAVE_NO_PROGRESS", "") not in ("", "0")
+        )
         return not unwanted and sys.stderr is not None and sys.stderr.isatty()
 
 
@@ -209,6 +247,15 @@ class _Line:
 
 def _unseen(done: float) -> None:
     """Take how much of a step is done where nobody is shown it."""
+
+
+def _print(text: str) -> None:
+    """Print to standard error. One that is full or gone stops no run."""
+    if sys.stderr is not None:  # print would take standard output for it
+        try:
+            print(text, file=sys.stderr, flush=True)
+        except (OSError, ValueError):  # what it still holds would fail once more at the end
+            _discard(sys.stderr)
 
 
 def _shown(text: str) -> str:
