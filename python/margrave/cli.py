@@ -345,6 +345,8 @@ def _look(
     if session.log:
         for warning in looked.warnings:
             session.tell("warning", **warning)
+        for what in looked.not_looked_at:
+            session.tell("warning", message=f"not looked at: {what}")
     session.say(f"{hygiene.text(looked)}\n")
     told = {"warnings": looked.warnings, "not_looked_at": looked.not_looked_at}
     return {"hygiene": told}

@@ -35,6 +35,9 @@ STALE = 3_600.0
 #: A price is ahead of time that is later than the clock by more than this, in seconds.
 SKEW = 60.0
 
+#: Ids as text, once there is a row for each and no longer one for each position.
+_NAMES = pl.col("instrument_id").cast(pl.String)
+
 #: Contracts whose price is not near where they were bought: options fade.
 _FADING = ("call", "put")
 
@@ -82,9 +85,7 @@ def examine(
         MargraveError: `instruments` or `assets` cannot be used.
     """
     found = Found()
-    held = positions.lazy().select(
-        pl.col("instrument_id").cast(pl.String), "quantity", "entry_price"
-    )
+    held = positions.lazy().select("instrument_id", "quantity", "entry_price")
     _open_interest(found, held)
     _marks(found, held, files)
     for source in prices(files):
@@ -111,6 +112,7 @@ def _open_interest(found: Found, held: pl.LazyFrame) -> None:
             long=quantity.filter(quantity > 0).sum(),
             short=quantity.filter(quantity < 0).abs().sum(),
         )
+        .with_columns(_NAMES)
         .sort("instrument_id")
         .collect()
     )
@@ -139,6 +141,7 @@ def _marks(found: Found, held: pl.LazyFrame, files: Mapping[str, Sequence[Path]]
         held.filter(quantity.is_finite() & (quantity != 0) & entry.is_finite() & (entry > 0))
         .group_by("instrument_id")
         .agg(median_entry=entry.median(), positions=pl.len())
+        .with_columns(_NAMES)
         .collect()
     )
     known = marks.join(medians, on="instrument_id", maintain_order="left").drop("kind")
@@ -190,10 +193,11 @@ def _owners(found: Found, accounts: pl.DataFrame) -> None:
         [in_type(accounts[name], pl.String()) for name in ("account_id", "owner_id")]
     )
     owner = pl.col("owner_id")
+    rows = rows.with_columns(read=rows["account_id"].str.strip_chars().str.to_lowercase())
     alike = (
-        rows.lazy()
-        .filter(pl.col("account_id").is_not_null())
-        .group_by(pl.col("account_id").str.strip_chars().str.to_lowercase().alias("read"))
+        rows.filter(rows["read"].is_duplicated() & rows["read"].is_not_null())
+        .lazy()
+        .group_by("read")
         .agg(
             pl.col("account_id").sort().head(FIRST).alias("account_ids"),
             owner.n_unique().alias("owners"),
