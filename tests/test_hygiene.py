@@ -60,11 +60,15 @@ def change(files: dict[str, list[Path]], frame: str, **columns: Any) -> None:
 
 
 def test_longs_and_shorts_that_differ_are_told_by_instrument(files: dict[str, list[Path]]) -> None:
-    positions = held(("BTC", 2.0, 1.0), ("BTC", -0.5, 1.0), ("ETH", 3.0, 1.0), ("ETH", -3.0, 1.0))
+    sides = [("BTC", 2.0), ("BTC", -0.5), ("ETH", 3.0), ("ETH", -3.0), ("SOL", 1.0), ("SOL", -4.0)]
+    positions = held(*((name, quantity, 1.0) for name, quantity in sides))
     warning = looked(files, positions)["open_interest_differs"]
-    assert (warning["where"], warning["count"], warning["of"]) == ("positions.quantity", 1, 2)
-    assert warning["first"] == [{"instrument_id": "BTC", "long": 2.0, "short": 0.5}]
-    assert warning["message"].endswith("; first: BTC (long 2, short 0.5)")
+    assert (warning["where"], warning["count"], warning["of"]) == ("positions.quantity", 2, 3)
+    assert warning["first"] == [
+        {"instrument_id": "BTC", "long": 2.0, "short": 0.5},
+        {"instrument_id": "SOL", "long": 1.0, "short": 4.0},
+    ]
+    assert warning["message"].endswith("; first: BTC (long 2, short 0.5), SOL (long 1, short 4)")
 
 
 @pytest.mark.parametrize(("short", "warned"), [(1.0 - 0.9e-9, False), (1.0 - 1.1e-9, True)])

@@ -192,7 +192,6 @@ def _owners(found: Found, accounts: pl.DataFrame) -> None:
     rows = pl.DataFrame(
         [in_type(accounts[name], pl.String()) for name in ("account_id", "owner_id")]
     )
-    owner = pl.col("owner_id")
     rows = rows.with_columns(read=rows["account_id"].str.strip_chars().str.to_lowercase())
     alike = (
         rows.filter(rows["read"].is_duplicated() & rows["read"].is_not_null())
@@ -200,10 +199,9 @@ def _owners(found: Found, accounts: pl.DataFrame) -> None:
         .group_by("read")
         .agg(
             pl.col("account_id").sort().head(FIRST).alias("account_ids"),
-            owner.n_unique().alias("owners"),
-            owner.drop_nulls().len().alias("named"),
+            pl.col("owner_id").n_unique().alias("owners"),
         )
-        .filter((pl.col("owners") > 1) & (pl.col("named") > 0))
+        .filter(pl.col("owners") > 1)
         .sort("read")
         .collect()
     )
