@@ -1,12 +1,14 @@
 """The compiled core. Frames go in and out as Arrow C streams."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol, final
 
 class _ArrowStream(Protocol):
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> Any: ...
 
 __all__ = [
+    "NUMERICS",
     "VERSION",
     "Book",
     "Market",
@@ -16,7 +18,9 @@ __all__ = [
     "build_book",
     "build_market",
     "build_rules",
+    "cores",
     "digest",
+    "digest_file",
     "progress",
     "read_stream",
     "release_memory",
@@ -29,6 +33,7 @@ __all__ = [
 
 _Sums = tuple[str | None, bytes, bytes, bytes]
 
+NUMERICS: int
 VERSION: str
 
 @final
@@ -82,7 +87,9 @@ def build_rules(
     level: float,
     ladder: list[tuple[str, float]],
 ) -> Rules: ...
-def digest(frames: list[tuple[str, _ArrowStream]]) -> str: ...
+def cores() -> int: ...
+def digest(frames: list[tuple[str, _ArrowStream]]) -> tuple[str, list[str]]: ...
+def digest_file(path: str | Path) -> tuple[int, str]: ...
 def progress(told: Callable[[float], object] | None) -> None: ...
 def read_stream(source: _ArrowStream) -> Table | None: ...
 def release_memory() -> int: ...

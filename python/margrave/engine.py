@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -31,9 +32,12 @@ __all__ = [
     "build_rules",
     "check_threads",
     "control",
-    "digest",
+    "cores",
+    "digest_file",
+    "digests",
     "exact_totals",
     "faults",
+    "numerics",
     "positions",
     "progress",
     "read_stream",
@@ -65,6 +69,16 @@ RANGES = {
 def version() -> str:
     """Return the version of the compiled core, which is the package's."""
     return _core.VERSION
+
+
+def numerics() -> int:
+    """Return which numbers this engine makes: it rises when any bit of any result may change."""
+    return _core.NUMERICS
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use, its quota counted."""
+    return _core.cores()
 
 
 class _Stream:
@@ -352,9 +366,19 @@ def release_memory() -> int:
     return _core.release_memory()
 
 
-def digest(frames: Sequence[tuple[str, pl.DataFrame]]) -> str:
-    """Return BLAKE3 over the values of frames, as 64 hex digits."""
-    return _core.digest(list(frames))
+def digests(frames: Sequence[tuple[str, pl.DataFrame]]) -> tuple[str, dict[str, str]]:
+    """Return BLAKE3 over the values of all frames, and of each alone by name: 64 hex digits."""
+    whole, parts = _core.digest(list(frames))
+    return whole, {name: part for (name, _), part in zip(frames, parts, strict=True)}
+
+
+def digest_file(path: Path) -> tuple[int, str]:
+    """Return how many bytes a file has and their BLAKE3, 64 hex digits, as `b3sum` prints it.
+
+    Raises:
+        OSError: It cannot be read; the error names it.
+    """
+    return _core.digest_file(path)
 
 
 def synthetic(accounts: int, seed: int) -> dict[str, pl.DataFrame]:

@@ -159,7 +159,8 @@ class Sweep:
         All but `seconds` (building the book and sweeping it) is equal for equal input,
         whatever the chunks and threads. The digests are BLAKE3 over the values of the input
         frames (known columns, in the order of the schema) and of the five results (computed
-        columns, in their order).
+        columns, in their order): of all results together, and in `results` of each. Versions
+        of equal `numerics` make equal results of equal input.
         """
         counts = {
             "accounts": int(self.totals["accounts"].item()),
@@ -185,12 +186,15 @@ class Sweep:
     ) -> dict[str, Any]:
         """Return a manifest of these results: of the sweep's inputs, and of others besides."""
         about = {key: value for key, value in self._about.items() if key != "seconds"}
+        whole, parts = engine.digests(_plain(results))
         return {
             "margrave_version": engine.version(),
+            "numerics": engine.numerics(),
             **about,
             **counts,
-            "input_digest": engine.digest(_plain([*self._inputs, *inputs])),
-            "result_digest": engine.digest(_plain(results)),
+            "input_digest": engine.digests(_plain([*self._inputs, *inputs]))[0],
+            "result_digest": whole,
+            "results": parts,
             "seconds": self._about["seconds"],
             **self.accounting,
         }

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use margrave_core::batch::{self, Interrupted};
 use margrave_core::error::Error;
-use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError};
 use pyo3::import_exception;
 use pyo3::prelude::*;
 
@@ -28,6 +29,13 @@ impl From<Refused> for PyErr {
             )),
         }
     }
+}
+
+/// The `OSError` of a file that could not be read: its number, what the system says, the file.
+pub(crate) fn unread(error: &std::io::Error, path: &Path) -> PyErr {
+    let text = error.to_string();
+    let said = text.split(" (os error").next().unwrap_or_default().to_owned();
+    PyOSError::new_err((error.raw_os_error(), said, path.to_path_buf()))
 }
 
 thread_local! {

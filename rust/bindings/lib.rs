@@ -8,6 +8,7 @@ mod inputs;
 mod outputs;
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use margrave_core::exact::ExactSum;
@@ -18,7 +19,7 @@ use margrave_core::{batch, book, control, digest, market, rules, stress, sweep};
 use pyo3::prelude::*;
 
 use crate::arrow::{Frame, Table};
-use crate::errors::{Refused, detached};
+use crate::errors::{Refused, detached, unread};
 use crate::inputs::Ranges;
 
 /// Keeps the memory of a book's blocks for the next book: fresh pages cost more than the work.
@@ -284,10 +285,11 @@ fn release_memory() -> usize {
     margrave_core::memory::release()
 }
 
-/// BLAKE3 over named frames: 64 hex digits. The order is that of `margrave_core::digest`.
+/// BLAKE3 over named frames, all together and each alone: 64 hex digits each. The order is that
+/// of `margrave_core::digest`.
 #[pyfunction]
 #[pyo3(name = "digest")]
-fn digest_frames(py: Python<'_>, frames: Vec<(String, Frame)>) -> PyResult<String> {
+fn digest_frames(py: Python<'_>, frames: Vec<(String, Frame)>) -> PyResult<(String, Vec<String>)> {
     detached(py, || {
         let mut digest = digest::Digest::default();
         for (name, frame) in &frames {
@@ -305,6 +307,18 @@ fn shards_of(py: Python<'_>, ids: Frame, shards: u32) -> PyResult<Table> {
     Table::new(vec![("shard", outputs::codes(numbers))])
 }
 
+/// Bytes of a file, how many and their BLAKE3. Raises `OSError`, which names the file.
+#[pyfunction]
+fn digest_file(py: Python<'_>, path: PathBuf) -> PyResult<(u64, String)> {
+    detached(py, || digest::file(&path))?.map_err(|error| unread(&error, &path))
+}
+
+/// The number of threads that calls use where none is asked for.
+#[pyfunction]
+fn cores() -> usize {
+    batch::threads(None)
+}
+
 /// The columns of a synthetic exchange, by frame.
 #[pyfunction]
 fn synthetic(py: Python<'_>, accounts: usize, seed: u64) -> PyResult<HashMap<&'static str, Table>> {
@@ -317,8 +331,8 @@ fn synthetic(py: Python<'_>, accounts: usize, seed: u64) -> PyResult<HashMap<&'s
 mod _core {
     #[pymodule_export]
     use super::{
-        Book, Market, Rules, Sweep, Table, build_book, build_market, build_rules, digest_frames,
-        release_memory, run_stress, run_sweep, shards_of, synthetic,
+        Book, Market, Rules, Sweep, Table, build_book, build_market, build_rules, cores,
+        digest_file, digest_frames, release_memory, run_stress, run_sweep, shards_of, synthetic,
     };
 
     #[pymodule_export]
@@ -332,4 +346,7 @@ mod _core {
 
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_export]
+    const NUMERICS: u32 = margrave_core::NUMERICS;
 }

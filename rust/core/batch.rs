@@ -78,6 +78,15 @@ fn is_over(done: f64) -> bool {
     })
 }
 
+/// Looks whether the calling thread is to stop, where it is time to; `done` is as in `is_over`.
+///
+/// For work that is cut into no tasks. Unwinds with `Interrupted` where it is to stop.
+pub fn look(done: f64) {
+    if is_over(done) {
+        resume_unwind(Box::new(Interrupted));
+    }
+}
+
 /// Runs `work` once on each task and returns the answers in the order of the tasks.
 ///
 /// Tasks are taken one after another by whichever thread is free, the calling one among them.
@@ -91,8 +100,8 @@ pub fn map<T: Send, R: Send>(
     let count = tasks.len() as f64;
     if workers <= 1 {
         let watched = |(number, task)| {
-            let is_over = is_over(number as f64 / count);
-            if is_over { resume_unwind(Box::new(Interrupted)) } else { work(task) }
+            look(number as f64 / count);
+            work(task)
         };
         return tasks.into_iter().enumerate().map(watched).collect();
     }

@@ -6,27 +6,67 @@
 //! under a null. Numbers are IEEE 754 doubles, integers 64 bits, flags one byte; a text is
 //! its length in bytes (64 bits) and its UTF-8. Names are hashed as texts. Chunks, threads
 //! and the type that a text came in play no part.
+//!
+//! A file is hashed as its bytes are: `b3sum` prints the same.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 
 use blake3::Hasher;
 
-/// A digest in the making. See the module.
+use crate::batch;
+
+/// A digest in the making: of all frames together, and of each frame alone. See the module.
 pub struct Digest {
-    hasher: Hasher,
+    whole: Hasher,
+    frame: Option<Hasher>,
+    frames: Vec<String>,
     buffer: Vec<u8>,
 }
 
 /// Bytes gathered before they are hashed.
 const BUFFER: usize = 1 << 16;
 
+/// Bytes of a file that are read at once.
+const PIECE: usize = 1 << 20;
+
+/// Returns the size of a file and the digest of its bytes, as 64 hex digits.
+///
+/// Looks between pieces whether it is to stop, as `batch::map` does between tasks.
+///
+/// # Errors
+///
+/// The file cannot be opened or read.
+pub fn file(path: &Path) -> io::Result<(u64, String)> {
+    let mut file = File::open(path)?;
+    let (mut hasher, mut size, mut piece) = (Hasher::new(), 0, vec![0; PIECE]);
+    loop {
+        batch::look(0.0);
+        match file.read(&mut piece) {
+            Ok(0) => return Ok((size, hasher.finalize().to_hex().to_string())),
+            Ok(count) => {
+                hasher.update(&piece[..count]);
+                size += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 impl Default for Digest {
     fn default() -> Self {
-        Self { hasher: Hasher::new(), buffer: Vec::with_capacity(BUFFER + 64) }
+        let buffer = Vec::with_capacity(BUFFER + 64);
+        Self { whole: Hasher::new(), frame: None, frames: Vec::new(), buffer }
     }
 }
 
 impl Digest {
     /// Begins a frame of `rows` rows.
     pub fn frame(&mut self, name: &str, rows: usize) {
+        self.end_frame();
+        self.frame = Some(Hasher::new());
         self.write_text(name);
         self.write(&(rows as u64).to_le_bytes());
     }
@@ -55,11 +95,17 @@ impl Digest {
         values.for_each(|v| self.write_text(v.unwrap_or("")));
     }
 
-    /// The digest of everything added, as 64 hex digits.
-    pub fn finish(mut self) -> String {
-        self.hasher.update(&self.buffer);
-        self.buffer.clear();
-        self.hasher.finalize().to_hex().to_string()
+    /// The digest of everything added, and those of each frame, as if it were the only one:
+    /// 64 hex digits each.
+    pub fn finish(mut self) -> (String, Vec<String>) {
+        self.end_frame();
+        (self.whole.finalize().to_hex().to_string(), self.frames)
+    }
+
+    fn end_frame(&mut self) {
+        self.empty();
+        let frame = self.frame.take();
+        self.frames.extend(frame.map(|hasher| hasher.finalize().to_hex().to_string()));
     }
 
     fn column<T>(&mut self, name: &str, kind: u8, values: impl Iterator<Item = Option<T>> + Clone) {
@@ -80,9 +126,16 @@ impl Digest {
     fn write(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= BUFFER {
-            self.hasher.update(&self.buffer);
-            self.buffer.clear();
+            self.empty();
         }
+    }
+
+    fn empty(&mut self) {
+        self.whole.update(&self.buffer);
+        if let Some(frame) = &mut self.frame {
+            frame.update(&self.buffer);
+        }
+        self.buffer.clear();
     }
 }
 
@@ -93,7 +146,7 @@ mod tests {
     fn digest(add: impl Fn(&mut Digest)) -> String {
         let mut digest = Digest::default();
         add(&mut digest);
-        digest.finish()
+        digest.finish().0
     }
 
     #[test]
@@ -111,5 +164,34 @@ mod tests {
         let values = || (0..100_000).map(|i| Some(f64::from(i)));
         let changed = || values().map(|v| if v == Some(99_999.0) { Some(0.5) } else { v });
         assert_ne!(digest(|d| d.numbers("x", values())), digest(|d| d.numbers("x", changed())));
+    }
+
+    #[test]
+    fn each_frame_has_the_digest_that_it_has_alone() {
+        let frame = |d: &mut Digest, name: &str, rows: u32| {
+            d.frame(name, rows as usize);
+            d.numbers("x", (0..rows).map(|row| Some(f64::from(row))));
+        };
+        let alone = |name: &str, rows| digest(|d| frame(d, name, rows));
+        let mut both = Digest::default();
+        frame(&mut both, "one", 20_000);
+        frame(&mut both, "two", 3);
+        let (whole, frames) = both.finish();
+        assert_eq!(frames, [alone("one", 20_000), alone("two", 3)]);
+        assert!(!frames.contains(&whole));
+        assert_eq!(Digest::default().finish().1, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_file_is_its_bytes() {
+        let path = std::env::temp_dir().join(format!("margrave-digest-{}", std::process::id()));
+        for size in [0, 1, PIECE, PIECE + 1, 3 * PIECE] {
+            let bytes: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+            std::fs::write(&path, &bytes).unwrap();
+            let wanted = blake3::hash(&bytes).to_hex().to_string();
+            assert_eq!(file(&path).unwrap(), (size as u64, wanted));
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(file(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

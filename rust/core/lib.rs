@@ -77,3 +77,8 @@ pub mod totals;
 mod trail;
 pub mod weights;
 mod worst;
+
+/// Which numbers this engine makes. Rises when any bit of any result may change, for equal input.
+///
+/// Two versions of equal `NUMERICS` give equal digests. See *Numbers* in `CONTRIBUTING.md`.
+pub const NUMERICS: u32 = 1;
