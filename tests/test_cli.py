@@ -119,7 +119,18 @@ def test_presets_are_listed_and_shown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "demo", "generate", "sweep", "check", "rules", "rules list", "rules show"],
+    [
+        "",
+        "demo",
+        "generate",
+        "sweep",
+        "check",
+        "verify",
+        "replay",
+        "rules",
+        "rules list",
+        "rules show",
+    ],
     ids=lambda command: command.replace(" ", "_") or "margrave",
 )
 def test_the_help_reads_as_stored(tmp_path: Path, command: str) -> None:

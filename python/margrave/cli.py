@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from margrave import delivery, exits, gates, night, rules_cli, scenario_cli
+from margrave import delivery, exits, gates, night, proof_cli, rules_cli, scenario_cli
 from margrave.exits import DONE, USAGE
 from margrave.options import (
     Debug,
@@ -34,8 +34,10 @@ from margrave.options import (
     Threads,
     Tiers,
     Weights,
+    run_of,
     session_of,
 )
+from margrave.sources import Sources
 from margrave.terminal import Session
 
 if TYPE_CHECKING:
@@ -155,7 +157,8 @@ def demo(
     if not quiet:
         falls = _falls(session, book, market, exchange.rules)
         result = replace(result, text=f"{result.text}\n{falls}\n")
-    code = delivery.hand_over(session, result, publication, as_json=as_json)
+    run = run_of(context, Sources())
+    code = delivery.hand_over(session, result, publication, run, as_json=as_json)
     if publication is None:
         session.say("Nothing was written; --out DIR keeps the tables.")
     session.say(
@@ -255,12 +258,13 @@ def sweep(
     from margrave.publish import Publication
 
     files = night.find(folder)
+    run = run_of(context, Sources(files), rules=night.rules_file(folder, rules) or rules)
     wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
     named = [Path(rules)] if rules else []
     inputs = [folder, *named, *(path for path in (tiers, weights) if path)]
     publication = session.enter(Publication(out, overwrite=overwrite, inputs=inputs))
     with session.step("sweep", f"sweeping {folder}"), night.reading():
-        ruleset = night.ruleset(folder, rules, tiers=tiers, weights=weights)
+        ruleset = night.ruleset(folder, rules, tiers=tiers, weights=weights, sources=run.sources)
         swept = mg.sweep(
             files["positions"],
             files["balances"],
@@ -272,11 +276,13 @@ def sweep(
             threads=threads,
         )
     result = delivery.of_sweep(session, swept, ruleset, worst=3, held=1)
-    return delivery.hand_over(session, result, publication, wanted=wanted, as_json=as_json)
+    return delivery.hand_over(session, result, publication, run, wanted=wanted, as_json=as_json)
 
 
 app.command(epilog=exits.MEANINGS)(scenario_cli.stress)
 app.command(epilog=exits.MEANINGS)(scenario_cli.breach)
+app.command(epilog=proof_cli.VERIFY_ENDS)(proof_cli.verify)
+app.command(epilog=proof_cli.REPLAY_ENDS)(proof_cli.replay)
 
 
 @app.command(epilog=exits.MEANINGS)

@@ -7,15 +7,15 @@ what such a command has: the sweep of the market as given, tables, a manifest, a
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from margrave import events, gates
+from margrave import events, gates, manifest, night
 from margrave.exits import DONE, REJECTS
 from margrave.gates import Gates
+from margrave.manifest import Run, printed
 from margrave.terminal import Session
 
 if TYPE_CHECKING:
@@ -47,12 +47,14 @@ class Result:
     Attributes:
         swept: The sweep of the market as given, whose rejects and indeterminate accounts
             decide the exit code.
+        ruleset: What it was swept under.
         tables: What is written, by name.
         manifest: Makes the manifest: digests are computed only where somebody asks for them.
         text: What people are told; empty where the run is quiet.
     """
 
     swept: mg.Sweep
+    ruleset: mg.Rules
     tables: Mapping[str, pl.DataFrame]
     manifest: Callable[[], dict[str, Any]]
     text: str
@@ -75,7 +77,7 @@ def of_sweep(
     with session.step("tables", "making the tables"):
         tables = {name: getattr(swept, name) for name in _TABLES}
     if session.quiet:
-        return Result(swept, tables, lambda: swept.manifest, "")
+        return Result(swept, ruleset, tables, lambda: swept.manifest, "")
     accounts, positions, unit = tables["accounts"], tables["positions"], ruleset.valuation_asset
     parts = [
         heading(ruleset, accounts=accounts.height, positions=positions.height),
@@ -83,7 +85,7 @@ def of_sweep(
         report.accounting(swept.accounting),
         report.worst(accounts, positions, unit=unit, count=worst, held=held),
     ]
-    return Result(swept, tables, lambda: swept.manifest, "\n\n".join(parts) + "\n")
+    return Result(swept, ruleset, tables, lambda: swept.manifest, "\n\n".join(parts) + "\n")
 
 
 def heading(ruleset: mg.Rules, **counts: int) -> str:
@@ -125,6 +127,7 @@ def hand_over(
     session: Session,
     result: Result,
     publication: Publication | None,
+    run: Run,
     *,
     wanted: Gates | None = None,
     as_json: bool = False,
@@ -135,43 +138,59 @@ def hand_over(
         session: The run it is part of.
         result: What was computed.
         publication: Where it goes; None writes nothing.
+        run: What was asked for.
         wanted: The gates of the run; those of a run without options by default.
         as_json: Whether what the manifest says is printed too.
     """
     verdict, code = judge(result.swept, wanted or Gates())
     tell_rejects(session, result.swept)
-    facts = ""
+    facts: dict[str, Any] = {}
     if publication is not None or as_json:
-        with session.step("digest", "digesting input and result"):
-            facts = printed({**result.manifest(), **verdict})
+        with session.step("digest", "digesting input and result"), night.reading():
+            facts = manifest.facts(run, result.ruleset, {**result.manifest(), **verdict})
     if publication is not None:
         files = {f"{name}.parquet": frame for name, frame in result.tables.items()}
-        publish(session, publication, {**files, "manifest.json": f"{facts}\n"})
+        facts = publish(session, publication, files, facts)
+    elif as_json:
+        facts = manifest.sealed(facts, {})
     session.say(result.text)
     if publication is not None:
         session.say(f"Written to {publication.name}: {', '.join(result.tables)}, manifest.json")
     session.say("Seconds: " + ", ".join(f"{n} {s:.2f}" for n, s in session.seconds.items()))
     tell_gates(session, verdict["gates"])
     if as_json:
-        session.answer(facts)
+        session.answer(printed(facts))
     return code
 
 
 def publish(
-    session: Session, publication: Publication, files: Mapping[str, pl.DataFrame | str]
-) -> None:
-    """Write all of `files`, or none: from the commit on, no signal is heard."""
+    session: Session,
+    publication: Publication,
+    files: Mapping[str, pl.DataFrame | str],
+    facts: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write all of `files`, or none: from the commit on, no signal is heard.
+
+    Args:
+        session: The run it is part of.
+        publication: Where they go.
+        files: What is written, by name.
+        facts: What the manifest says, which is written last; None writes none.
+
+    Returns:
+        The manifest, with the digests of the files; empty where there is none.
+    """
+    whole: dict[str, Any] = {}
     with session.step("write", f"writing {publication.name}"):
         for name, content in files.items():
             publication.write(name, content)
+        if facts is not None:
+            whole = manifest.sealed(facts, publication.written)
+            publication.write(manifest.NAME, f"{printed(whole)}\n")
         session.hold()
         publication.commit()
-    session.tell("publish", out=publication.name, files=list(files))
-
-
-def printed(facts: Mapping[str, Any]) -> str:
-    """Return one JSON object, as `--json` prints it and as manifest.json has it."""
-    return json.dumps(facts, indent=2, allow_nan=False)
+    session.tell("publish", out=publication.name, files=list(publication.written))
+    return whole
 
 
 @contextlib.contextmanager

@@ -12,10 +12,11 @@ from typing import Final
 
 import typer
 
-from margrave import errors, night
+from margrave import errors, night, sources
 
 __all__ = [
     "DONE",
+    "INPUT",
     "INTERNAL",
     "MEANINGS",
     "REJECTS",
@@ -51,6 +52,7 @@ _INPUT_FAULTS = (
     errors.UnknownAsset,
     night.MissingError,
     night.UnreadableError,
+    sources.ChangedError,
 )
 
 

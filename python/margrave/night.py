@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from margrave.rules import Rules
+    from margrave.sources import Sources
 
 __all__ = [
     "OPTIONAL",
@@ -26,6 +27,7 @@ __all__ = [
     "find",
     "named_rules",
     "reading",
+    "rules_file",
     "ruleset",
     "there",
 ]
@@ -73,7 +75,12 @@ def find(folder: Path) -> dict[str, list[Path]]:
 
 
 def ruleset(
-    folder: Path, rules: str | None, *, tiers: Path | None = None, weights: Path | None = None
+    folder: Path,
+    rules: str | None,
+    *,
+    tiers: Path | None = None,
+    weights: Path | None = None,
+    sources: Sources | None = None,
 ) -> Rules:
     """Return the ruleset to sweep a night under.
 
@@ -82,6 +89,7 @@ def ruleset(
         rules: A preset's id or a file. A preset goes before a file of the same name.
         tiers: A file of tier tables instead of the ruleset's.
         weights: A file of weight tables instead of the ruleset's.
+        sources: Where every file that is read for it is noted, where that is wanted.
 
     Raises:
         RefusedError: The id is no preset's.
@@ -96,10 +104,25 @@ def ruleset(
             f"--rules: {own} does not exist\n"
             f"hint: name a preset ({', '.join(Rules.presets())}) or a file with --rules"
         )
-    chosen = Rules.load(there(own)) if rules is None else named_rules(rules, "--rules")
+    file = rules_file(folder, rules)
     tables = {"tiers": tiers, "weights": weights}
-    given = {name: there(path) for name, path in tables.items() if path is not None}
+    given = {name: path for name, path in tables.items() if path is not None}
+    if sources is not None and file is not None:
+        sources.note("rules", [file])
+    chosen = Rules.load(there(file)) if file else named_rules(str(rules), "--rules")
+    if sources is not None:
+        named = chosen.table_files(file.absolute().parent) if file else {}
+        for name, path in [*named.items(), *given.items()]:
+            sources.note(name, [path])
+    given = {name: there(path) for name, path in given.items()}
     return chosen.with_tables(**given) if given else chosen
+
+
+def rules_file(folder: Path, rules: str | None) -> Path | None:
+    """Return the file of the ruleset that a night is swept under; None where it is a preset."""
+    if rules is None:
+        return folder / RULES_FILE
+    return Path(rules) if _is_rules_file(rules) else None
 
 
 def named_rules(given: str, argument: str) -> Rules:
@@ -112,12 +135,18 @@ def named_rules(given: str, argument: str) -> Rules:
     """
     from margrave.rules import Rules
 
-    path = Path(given)
-    is_file = path.suffix != "" or len(path.parts) > 1 or path.exists()
-    if is_file and given not in Rules.presets():
-        return Rules.load(there(path))
+    if _is_rules_file(given):
+        return Rules.load(there(Path(given)))
     check_preset(given, argument)
     return Rules.preset(given)
+
+
+def _is_rules_file(given: str) -> bool:
+    from margrave.rules import Rules
+
+    path = Path(given)
+    is_file = path.suffix != "" or len(path.parts) > 1 or path.exists()
+    return is_file and given not in Rules.presets()
 
 
 def there(path: Path) -> Path:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
+from margrave.manifest import Run
+from margrave.sources import Sources
 from margrave.terminal import Session
 
 __all__ = [
+    "APART",
     "Debug",
     "FailAbove",
     "Json",
@@ -26,8 +30,15 @@ __all__ = [
     "Threads",
     "Tiers",
     "Weights",
+    "run_of",
     "session_of",
 ]
+
+#: Options on which no result depends: where it goes, what people see, how it is worked out.
+APART: Final = {
+    *("--out", "--overwrite", "--date", "--quiet", "--json", "--debug", "--log-json"),
+    *("--threads", "--workers", "--memory", "--resume"),
+}
 
 Night = Annotated[
     Path,
@@ -100,6 +111,40 @@ LogJson = Annotated[
         "--log-json", help="Log to standard error for machines: one JSON object a line, no text."
     ),
 ]
+
+
+def run_of(context: typer.Context, sources: Sources, **resolved: Any) -> Run:
+    """Return what a command was asked for, as its manifest has it.
+
+    Args:
+        context: The command's.
+        sources: The files that it reads.
+        resolved: What to take for an option instead of what was typed, by parameter: the
+            path of what may be a path or a name.
+    """
+    return Run(_command(context, resolved), sources, context.params.get("date"))
+
+
+def _command(context: typer.Context, resolved: Mapping[str, Any]) -> list[str]:
+    """Return the command with all that its result depends on.
+
+    Defaults are written out, paths are absolute, arguments come before options and these in
+    the order of the help: one command in one way, however it was typed.
+    """
+    words, options = [str(context.command.name)], []
+    for parameter in context.command.params:
+        value = resolved.get(str(parameter.name), context.params.get(str(parameter.name)))
+        if value is None or value is False or APART & set(parameter.opts):
+            continue
+        several = value if isinstance(value, (list, tuple)) else [value]
+        texts = [str(v.absolute() if isinstance(v, Path) else v) for v in several]
+        if parameter.param_type_name == "argument":
+            words += texts
+        elif value is True:
+            options.append(parameter.opts[0])
+        else:
+            options += [part for text in texts for part in (parameter.opts[0], text)]
+    return [*words, *options]
 
 
 def session_of(context: typer.Context, quiet: bool, debug: bool, log_json: bool = False) -> Session:

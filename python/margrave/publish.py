@@ -19,8 +19,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import polars as pl
+
+from margrave.sources import record
 
 if sys.platform == "win32":
     fcntl = None
@@ -76,6 +79,8 @@ class Publication:
         self.out = _place(out)
         self.name = str(out)
         self.overwrite = overwrite
+        #: Bytes and BLAKE3 of each file that was written, by its name.
+        self.written: dict[str, dict[str, Any]] = {}
         self._stage: Path | None = None
         self._held = contextlib.ExitStack()
         _tidy(self.out)
@@ -90,11 +95,12 @@ class Publication:
         with self._trouble(f"{self.name}/{name}"):
             path = self._staged() / name
             if isinstance(content, str):
-                path.write_text(content, encoding="utf-8")
+                path.write_text(content, encoding="utf-8", newline="\n")
             else:
                 content.write_parquet(path)
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
+            self.written[name] = record(path)
 
     def commit(self) -> None:
         """Put the folder in its place, in one step. Should not be interrupted.

@@ -176,6 +176,11 @@ class Rules:
         """The weight tables, defaults filled in; weights and rates are fractions."""
         return self._weights.clone()
 
+    def table_files(self, folder: Path) -> dict[str, Path]:
+        """Return the files of tables that the ruleset names, its own file being in `folder`."""
+        named = {"tiers": self._file.tiers, "weights": self._file.weights}
+        return {k: beside(name, folder) for k, name in named.items() if isinstance(name, str)}
+
     def sections(self) -> dict[str, dict[str, str | float]]:
         """Return every key of every section by name, defaults filled in."""
         return self._file.sections()

@@ -13,6 +13,7 @@ import typer
 
 from margrave import night
 from margrave.exits import DONE, REJECTS
+from margrave.manifest import preset_text
 from margrave.terminal import Session
 
 if TYPE_CHECKING:
@@ -51,11 +52,8 @@ def show(
     preset: Annotated[str, typer.Argument(metavar="ID", help="A preset's id.")],
 ) -> int:
     """Print the file of a preset: copy it, change it, name it with --rules."""
-    from importlib import resources
-
     night.check_preset(preset, "ID")
-    file = resources.files("margrave").joinpath("presets", f"{preset}.toml")
-    context.obj.answer(file.read_text(encoding="utf-8").rstrip("\n"))
+    context.obj.answer(preset_text(preset).rstrip("\n"))
     return DONE
 
 

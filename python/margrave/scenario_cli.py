@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,8 +30,10 @@ from margrave.options import (
     Threads,
     Tiers,
     Weights,
+    run_of,
     session_of,
 )
+from margrave.sources import Sources
 
 if TYPE_CHECKING:
     import polars as pl
@@ -83,12 +86,16 @@ def stress(
     from margrave.publish import Publication
 
     files = night.find(folder)
-    wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
     sources = _sources(scenarios)
-    given = [*_given(rules, tiers, weights), *(s for s in sources if isinstance(s, Path))]
+    named = [source for source in sources if isinstance(source, Path)]
+    read = Sources({**files, "scenarios": named})
+    under = night.rules_file(folder, rules) or rules
+    run = run_of(context, read, scenarios=sources, rules=under)
+    wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
+    given = [*_given(rules, tiers, weights), *named]
     publication = session.enter(Publication(out, overwrite=overwrite, inputs=[folder, *given]))
     with session.step("read", f"reading {folder}"), night.reading():
-        ruleset = night.ruleset(folder, rules, tiers=tiers, weights=weights)
+        ruleset = night.ruleset(folder, rules, tiers=tiers, weights=weights, sources=read)
         market = _market(files)
         moves = _together(sources, market)
         book = _book(files, on_error, threads)
@@ -100,8 +107,8 @@ def stress(
         counts = {"accounts": found.base.accounts.height, "scenarios": found.scenarios.height}
         told = report.scenarios(found.scenarios, unit=ruleset.valuation_asset)
         text = _text(ruleset, counts, told, found.base)
-    result = delivery.Result(found.base, tables, lambda: found.manifest, text)
-    return delivery.hand_over(session, result, publication, wanted=wanted, as_json=as_json)
+    result = delivery.Result(found.base, ruleset, tables, lambda: found.manifest, text)
+    return delivery.hand_over(session, result, publication, run, wanted=wanted, as_json=as_json)
 
 
 def breach(
@@ -144,12 +151,17 @@ def breach(
     from margrave.publish import Publication
 
     files = night.find(folder)
-    wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
     asked = _direction(direction)
-    given = [*_given(rules, tiers, weights), *([asked] if isinstance(asked, Path) else [])]
+    named = [asked] if isinstance(asked, Path) else []
+    read = Sources({**files, "direction": named})
+    along = asked if isinstance(asked, Path) else direction
+    under = night.rules_file(folder, rules) or rules
+    run = run_of(context, read, direction=along, rules=under)
+    wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
+    given = [*_given(rules, tiers, weights), *named]
     publication = session.enter(Publication(out, overwrite=overwrite, inputs=[folder, *given]))
     with session.step("read", f"reading {folder}"), night.reading():
-        ruleset = night.ruleset(folder, rules, tiers=tiers, weights=weights)
+        ruleset = night.ruleset(folder, rules, tiers=tiers, weights=weights, sources=read)
         market = _market(files)
         checked = check_direction(asked, market.factors)
         book = _book(files, on_error, threads)
@@ -166,8 +178,9 @@ def breach(
         text = _text(ruleset, {"accounts": found.height}, told, base)
     tables = {"breach": found, "curve": curve}
     seconds = session.seconds["breach"]
-    result = delivery.Result(base, tables, lambda: _about(base, checked, tables, seconds), text)
-    return delivery.hand_over(session, result, publication, wanted=wanted, as_json=as_json)
+    about = partial(_about, base, checked, tables, seconds)
+    result = delivery.Result(base, ruleset, tables, about, text)
+    return delivery.hand_over(session, result, publication, run, wanted=wanted, as_json=as_json)
 
 
 def _given(*files: str | Path | None) -> list[Path]:

@@ -48,6 +48,7 @@ class Session:
         debug: Shows the traceback of what went wrong.
         log: Writes events for machines, and no text for people.
         began: When the run began, UTC.
+        muted: Says nothing at all: whoever set it tells what is to be told.
         seconds: How long each finished step took, by its name.
     """
 
@@ -56,6 +57,7 @@ class Session:
         self.debug = os.environ.get("MARGRAVE_DEBUG", "") not in ("", "0")
         self.log = False
         self.began = datetime.now(UTC)
+        self.muted = False
         self.seconds: dict[str, float] = {}
         self._clock = time.perf_counter()
         self._received: int | None = None
@@ -70,6 +72,8 @@ class Session:
 
     def complain(self, text: str) -> None:
         """Tell people, quiet or not; a run that logs tells it as a warning."""
+        if self.muted:
+            return
         if self.log:
             self.tell("warning", message=text)
         else:
