@@ -185,11 +185,12 @@ def publish(
         for name, content in files.items():
             publication.write(name, content)
         if facts is not None:
-            whole = manifest.sealed(facts, publication.written)
+            whole = manifest.sealed(facts, publication.records())
             publication.write(manifest.NAME, f"{printed(whole)}\n")
         session.hold()
         publication.commit()
-    session.tell("publish", out=publication.name, files=list(publication.written))
+    names = [*files, *([manifest.NAME] if whole else [])]
+    session.tell("publish", out=publication.name, files=names)
     return whole
 
 

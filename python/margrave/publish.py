@@ -79,8 +79,6 @@ class Publication:
         self.out = _place(out)
         self.name = str(out)
         self.overwrite = overwrite
-        #: Bytes and BLAKE3 of each file that was written, by its name.
-        self.written: dict[str, dict[str, Any]] = {}
         self._stage: Path | None = None
         self._held = contextlib.ExitStack()
         _tidy(self.out)
@@ -95,12 +93,22 @@ class Publication:
         with self._trouble(f"{self.name}/{name}"):
             path = self._staged() / name
             if isinstance(content, str):
-                path.write_text(content, encoding="utf-8", newline="\n")
+                path.write_text(content, encoding="utf-8")
             else:
                 content.write_parquet(path)
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
-            self.written[name] = record(path)
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """Return bytes and BLAKE3 of each file that was written so far, by name, sorted.
+
+        Raises:
+            UnpublishedError: One cannot be read again.
+        """
+        with self._trouble(self.name):
+            stage = self._staged()
+            paths = sorted(path for path in stage.rglob("*") if path.is_file())
+            return {path.relative_to(stage).as_posix(): record(path) for path in paths}
 
     def commit(self) -> None:
         """Put the folder in its place, in one step. Should not be interrupted.
