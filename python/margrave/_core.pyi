@@ -28,6 +28,7 @@ __all__ = [
     "run_reverse_stress",
     "run_stress",
     "run_sweep",
+    "shards_of",
     "synthetic",
 ]
 
