@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from margrave import publish
+from margrave import swap
 from margrave.publish import OutputRefusedError, Publication, UnpublishedError
 
 FRAME = pl.DataFrame({"account_id": [1, 2]})
@@ -228,7 +228,7 @@ def failing(at: int) -> Iterator[list[str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", counted("fsync", os.fsync))
         patch.setattr(os, "link", counted("link", os.link))
-        for name in ("mkdir", "rename", "write_text"):
+        for name in ("mkdir", "rename", "open"):
             patch.setattr(Path, name, counted(name, getattr(Path, name)))
         patch.setattr(
             pl.DataFrame, "write_parquet", counted("parquet", FRAME.__class__.write_parquet)
@@ -239,7 +239,7 @@ def failing(at: int) -> Iterator[list[str]]:
 @pytest.fixture(params=["exchange", "two renames"])
 def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "two renames":
-        monkeypatch.setattr(publish, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(swap, "_exchange", lambda one, other: False)
 
 
 @pytest.mark.usefixtures("_way")
@@ -285,11 +285,11 @@ def test_whichever_call_fails_a_new_folder_does_not_appear(tmp_path: Path) -> No
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from margrave import publish
+from margrave import publish, swap
 
 out, at = Path(sys.argv[1]), int(sys.argv[2])
 if sys.argv[3] == "two renames":
-    publish._exchange = lambda one, other: False
+    swap._exchange = lambda one, other: False
 calls = 0
 
 
@@ -325,7 +325,7 @@ def test_killed_anywhere_leaves_the_old_or_the_new_and_the_next_run_cleans_up(
 ) -> None:
     out = tmp_path / "out"
     seen = set()
-    for at in range(1, 100):
+    for at in range(1, 200):
         put(out, "old", overwrite=True)
         command = [sys.executable, "-c", KILLED, str(out), str(at), way]
         ended = subprocess.run(command, check=False, capture_output=True, text=True)

@@ -49,6 +49,8 @@ PYTHON_FLOW = [
     "shards",
     "manifest",
     "proof",
+    "swap",
+    "locks",
     "publish",
     "checks",
     "ages",

@@ -18,6 +18,7 @@ import typer
 from margrave import delivery, exits, gates, night, proof_cli, rules_cli, scenario_cli
 from margrave.exits import DONE, USAGE
 from margrave.options import (
+    Date,
     Debug,
     FailAbove,
     Json,
@@ -237,6 +238,7 @@ def sweep(
     rules: Ruleset = None,
     tiers: Tiers = None,
     weights: Weights = None,
+    date: Date = None,
     overwrite: Overwrite = False,
     max_rejects: MaxRejects = 0,
     fail_above: FailAbove = None,
@@ -262,7 +264,7 @@ def sweep(
     wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
     named = [Path(rules)] if rules else []
     inputs = [folder, *named, *(path for path in (tiers, weights) if path)]
-    publication = session.enter(Publication(out, overwrite=overwrite, inputs=inputs))
+    publication = session.enter(Publication(out, overwrite=overwrite, inputs=inputs, date=date))
     with session.step("sweep", f"sweeping {folder}"), night.reading():
         ruleset = night.ruleset(folder, rules, tiers=tiers, weights=weights, sources=run.sources)
         swept = mg.sweep(

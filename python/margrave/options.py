@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -14,6 +16,7 @@ from margrave.terminal import Session
 
 __all__ = [
     "APART",
+    "Date",
     "Debug",
     "FailAbove",
     "Json",
@@ -34,6 +37,24 @@ __all__ = [
     "session_of",
 ]
 
+
+def _date(given: str | None) -> str | None:
+    """Return the date as ISO has it.
+
+    >>> _date("2026-01-31")
+    '2026-01-31'
+    """
+    if given is None:
+        return None
+    if given == "today":
+        return datetime.datetime.now(datetime.UTC).date().isoformat()
+    try:
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", given):
+            return datetime.date.fromisoformat(given).isoformat()
+    except ValueError:
+        pass
+    raise typer.BadParameter(f"{given!r} is no date; write it as 2026-01-31, or today")
+
 #: Options on which no result depends: where it goes, what people see, how it is worked out.
 APART: Final = {
     *("--out", "--overwrite", "--date", "--quiet", "--json", "--debug", "--log-json"),
@@ -51,6 +72,16 @@ Night = Annotated[
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write, whole or not.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what Margrave wrote to --out before.")
+]
+Date = Annotated[
+    str | None,
+    typer.Option(
+        "--date",
+        metavar="D",
+        callback=_date,
+        help="Write to DIR/business_date=D and replace that date alone: 2026-01-31 or today "
+        "(UTC, when the run begins).",
+    ),
 ]
 Ruleset = Annotated[
     str | None,

@@ -2,20 +2,22 @@
 
 Files are written to a hidden folder beside the wanted one, flushed to disk, and renamed
 into place at once; where a folder is replaced, the two are exchanged in one step. Whoever
-looks sees the old night or the new one, and a run that was killed leaves at most a hidden
-folder, which the next run to the same place removes.
+looks sees the old night or the new one, and a run that was killed leaves at most hidden
+names, which the next run to the same place removes.
+
+Of several runs to one place the first that is done wins. The place is looked at when a
+publication begins and again when it is its turn to publish: whoever finds then that another
+run has published there has lost, and changes nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 import secrets
 import shutil
 import stat
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -23,12 +25,9 @@ from typing import Any
 
 import polars as pl
 
+from margrave import swap
+from margrave.locks import locked, turn
 from margrave.sources import record
-
-if sys.platform == "win32":
-    fcntl = None
-else:
-    import fcntl
 
 __all__ = ["OutputRefusedError", "Publication", "UnpublishedError"]
 
@@ -39,7 +38,14 @@ _TABLES = (
 )
 _OURS = {"manifest.json", "rules.toml"} | {f"{name}.parquet" for name in _TABLES}
 
-_OLD = ".old"
+#: A file in the folder of a table that is written in parts.
+_PART = re.compile(r"shard-\d+\.parquet")
+
+#: The folder of a date, under which its readers find it.
+_DATED = "business_date="
+
+#: What a killed run leaves: a folder in the making, one that was moved away, a lock.
+_LEFT = re.compile(r"\.(.+)\.margrave-([0-9a-f]{8}|[0-9a-f]{8}\.old|lock)")
 
 
 class OutputRefusedError(Exception):
@@ -53,6 +59,11 @@ class UnpublishedError(Exception):
 class Publication:
     """A folder in the making.
 
+    Attributes:
+        out: The folder to publish.
+        name: How people know it.
+        date: The business date that it is the result of, where one was given.
+
     Example:
         Nothing is at `out` before the last line, everything is after it:
 
@@ -62,7 +73,14 @@ class Publication:
         ...     publication.commit()
     """
 
-    def __init__(self, out: Path, *, overwrite: bool = False, inputs: Iterable[Path] = ()) -> None:
+    def __init__(
+        self,
+        out: Path,
+        *,
+        overwrite: bool = False,
+        inputs: Iterable[Path] = (),
+        date: str | None = None,
+    ) -> None:
         """Check `out`, and remove what killed runs left beside it; write nothing yet.
 
         Args:
@@ -70,33 +88,50 @@ class Publication:
             overwrite: Whether `out` may hold something already. Files of Margrave's are
                 replaced, other files stay.
             inputs: What is being read and must not be replaced.
+            date: Publish in `out/business_date=DATE` instead, and replace what is there as
+                long as it is Margrave's alone. Other dates are left as they are.
 
         Raises:
             OutputRefusedError: `out` is no folder that can be written or replaced.
+            UnpublishedError: The system does not let it be looked at.
         """
-        if out.is_symlink():
-            raise OutputRefusedError(f"{out} is a symbolic link, which is not followed")
-        self.out = _place(out)
-        self.name = str(out)
+        self.date = date
         self.overwrite = overwrite
+        self.name = str(out if date is None else out / f"{_DATED}{date}")
         self._stage: Path | None = None
         self._held = contextlib.ExitStack()
-        _tidy(self.out)
-        _check(self.out, self.name, overwrite, inputs)
+        with self._trouble(self.name):
+            if out.is_symlink():
+                raise OutputRefusedError(f"{out} is a symbolic link, which is not followed")
+            self.out = _place(out) if date is None else _place(out) / f"{_DATED}{date}"
+            if self.out.is_symlink():
+                raise OutputRefusedError(f"{self.name} is a symbolic link, which is not followed")
+            _tidy(self.out, dated=date is not None)
+            self._seen = _state(self.out, self._held)
+            _refuse_input(self.out, self.name, inputs)
+            self._check()
 
     def write(self, name: str, content: pl.DataFrame | str) -> None:
         """Add the file `name`: a frame as Parquet, a text as UTF-8.
+
+        Args:
+            name: The file, or the file in a folder, as `accounts/shard-00000.parquet`.
+            content: What it holds.
 
         Raises:
             UnpublishedError: It cannot be written.
         """
         with self._trouble(f"{self.name}/{name}"):
-            path = self._staged() / name
-            if isinstance(content, str):
-                path.write_text(content, encoding="utf-8")
-            else:
-                content.write_parquet(path)
-            with path.open("rb+") as file:
+            stage = self._staged()
+            path = stage / name
+            if path.parent != stage:
+                path.parent.mkdir(exist_ok=True)
+            with path.open("wb") as file:
+                if isinstance(content, str):
+                    file.write(content.encode())
+                else:
+                    content.write_parquet(file)
+                file.flush()
                 os.fsync(file.fileno())
 
     def records(self) -> dict[str, dict[str, Any]]:
@@ -114,29 +149,36 @@ class Publication:
         """Put the folder in its place, in one step. Should not be interrupted.
 
         Raises:
-            UnpublishedError: It cannot be done; what was there before is there still.
+            UnpublishedError: It cannot be done, or another run was first; what was there
+                before is there still.
         """
+        old = None
         with self._trouble(self.name):
             stage = self._staged()
-            if self.out.exists():
-                shutil.copymode(self.out, stage)
-            if self.overwrite:
-                _keep_others(self.out, stage)
-            _flush(stage)
-            if self.overwrite and os.path.lexists(self.out):
-                with _locked(self.out):
-                    old = _replace(self.out, stage)
-                    self._stage = None
-                    _remove(old)
-            else:
-                _appear(self.out, stage)
+            for folder in [path for path in stage.iterdir() if path.is_dir()]:
+                swap.flush(folder)
+            with turn(self.out):
+                self._look_again()
+                is_there = self.out.exists()
+                if is_there:
+                    shutil.copymode(self.out, stage)
+                if self.overwrite:
+                    _keep_others(self.out, stage)
+                swap.flush(stage)
+                if is_there and any(self.out.iterdir()):
+                    self._held.enter_context(locked(self.out))
+                    old = swap.replace(self.out, stage)
+                else:
+                    swap.appear(self.out, stage)
                 self._stage = None
+        if old is not None:
+            swap.remove(old)
         self._held.close()
 
     def discard(self) -> None:
         """Remove what was written and not committed."""
         if self._stage is not None:
-            _remove(self._stage)
+            swap.remove(self._stage)
             self._stage = None
         self._held.close()
 
@@ -155,17 +197,41 @@ class Publication:
 
     def _staged(self) -> Path:
         if self._stage is None:
-            self.out.parent.mkdir(parents=True, exist_ok=True)
+            _make(self.out.parent)
             stage = _beside(self.out)
-            self._stage = stage  # before it exists: an interrupt in between must find it
-            stage.mkdir()
-            self._held.enter_context(_locked(stage))
+            with turn(self.out):  # nobody tidies between the two steps
+                self._stage = stage  # before it exists: an interrupt in between must find it
+                stage.mkdir()
+                self._held.enter_context(locked(stage))
         return self._stage
+
+    def _check(self) -> None:
+        """Raise where what is at `out` may not be replaced."""
+        may_replace = self.overwrite or self.date is not None
+        keeps = self.overwrite or self.date is None
+        _check(self.out, self.name, may_replace=may_replace, keeps=keeps)
+
+    def _look_again(self) -> None:
+        """Raise where `out` is not what it was when this publication began."""
+        now = _state(self.out)
+        if now is not None and now != self._seen:
+            raise UnpublishedError(
+                f"{self.name}: another run has published there since this one began\n"
+                "hint: the result of this run is discarded, that of the other one is intact; "
+                "run this one again if it is to replace it"
+            )
+        try:
+            self._check()
+        except OutputRefusedError as refusal:
+            raise UnpublishedError(f"meanwhile, {refusal}") from refusal
 
     @contextlib.contextmanager
     def _trouble(self, what: str) -> Iterator[None]:
         try:
             yield
+        except swap.HalfwayError as error:
+            self._stage = None  # it may be the old one that has its name
+            raise UnpublishedError(f"{self.name}: {error}") from error
         except (OSError, pl.exceptions.PolarsError) as error:
             raise UnpublishedError(
                 f"{what} could not be written: {error}\n"
@@ -179,11 +245,43 @@ def _place(out: Path) -> Path:
     return out.parent.resolve() / out.name if named else out.resolve()
 
 
-def _check(out: Path, name: str, overwrite: bool, inputs: Iterable[Path]) -> None:
+def _state(place: Path, held: contextlib.ExitStack | None = None) -> tuple[int, int] | None:
+    """Return what tells the folder at `place` from any that replaces it; None if none is there.
+
+    Numbers of folders are used again once one is gone: `held` keeps it from being so.
+    """
+    try:
+        found = place.lstat()
+    except FileNotFoundError:
+        return None
+    if held is not None and os.name == "posix" and stat.S_ISDIR(found.st_mode):
+        handle = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        held.callback(_close, handle)
+        found = os.fstat(handle)
+    return found.st_dev, found.st_ino
+
+
+def _close(handle: int) -> None:
+    with contextlib.suppress(OSError):  # nothing was written through it
+        os.close(handle)
+
+
+def _refuse_input(out: Path, name: str, inputs: Iterable[Path]) -> None:
     for path in inputs:
         read = path.resolve()
         if out == read or out in read.parents:
             raise OutputRefusedError(f"{name} holds the input {path}\nhint: choose another folder")
+
+
+def _check(out: Path, name: str, *, may_replace: bool, keeps: bool) -> None:
+    """Raise unless `out` is not there, or is a folder that may be replaced.
+
+    Args:
+        out: The folder.
+        name: How people know it.
+        may_replace: Whether it may hold something already.
+        keeps: Whether files in it that are not Margrave's stay, or are a reason to refuse it.
+    """
     if not out.exists():
         return
     if not out.is_dir():
@@ -193,58 +291,75 @@ def _check(out: Path, name: str, overwrite: bool, inputs: Iterable[Path]) -> Non
             f"{name} cannot be replaced: it is a mount point or holds the working directory\n"
             "hint: name a folder inside it"
         )
-    inside = sorted(os.scandir(out), key=lambda entry: entry.name)
-    if inside and not overwrite:
+    inside = sorted(out.iterdir())
+    if inside and not may_replace:
         raise OutputRefusedError(f"{name} exists and is not empty\nhint: --overwrite replaces it")
-    strange = [entry.name for entry in inside if not entry.is_file(follow_symlinks=False)]
+    strange = [path.name for path in inside if not (_is_file(path) or _is_in_parts(path))]
     if strange:
         raise OutputRefusedError(
             f"{name} holds more than files: {', '.join(map(repr, strange[:3]))}\n"
             "hint: only a folder of files is replaced; choose another one"
         )
+    others = [path.name for path in inside if _is_file(path) and path.name not in _OURS]
+    if others and not keeps:
+        raise OutputRefusedError(
+            f"{name} holds more than Margrave wrote: {', '.join(map(repr, others[:3]))}\n"
+            "hint: --overwrite keeps that and replaces the rest; or move it away"
+        )
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _is_in_parts(path: Path) -> bool:
+    """Return whether `path` is a table written in parts, and holds nothing else."""
+    if path.name not in _TABLES or path.is_symlink() or not path.is_dir():
+        return False
+    return all(_is_file(part) and _PART.fullmatch(part.name) for part in path.iterdir())
+
+
+def _make(folder: Path) -> None:
+    """Make `folder` where it is missing, with its parents, so that they stay made."""
+    if folder.is_dir():
+        return
+    _make(folder.parent)
+    folder.mkdir(exist_ok=True)
+    swap.flush(folder.parent)
 
 
 def _beside(out: Path) -> Path:
     return out.with_name(f".{out.name}.margrave-{secrets.token_hex(4)}")
 
 
-def _tidy(out: Path) -> None:
+def _tidy(out: Path, *, dated: bool) -> None:
     """Remove what killed processes left beside `out`, or put it back.
 
     Where two folders cannot be exchanged in one step, a process killed between two
-    renames leaves the old folder under its hidden name and nothing at `out`.
+    renames leaves the old folder under its hidden name and nothing at `out`. A `dated` place
+    is tidied together with the other dates beside it, which may never be run again.
     """
-    ours = re.compile(rf"\.{re.escape(out.name)}\.margrave-[0-9a-f]{{8}}(\.old)?")
+    left: dict[str, list[Path]] = {}
     with contextlib.suppress(OSError):
-        for path in [path for path in out.parent.iterdir() if ours.fullmatch(path.name)]:
-            with _locked(path) as is_ours:
-                if is_ours and path.name.endswith(_OLD) and not os.path.lexists(out):
-                    path.rename(out)
-                elif is_ours:
-                    _remove(path)
+        for path in out.parent.iterdir():
+            found = _LEFT.fullmatch(path.name)
+            if found and (found[1] == out.name or (dated and found[1].startswith(_DATED))):
+                left.setdefault(found[1], []).append(path)
+    for name, paths in left.items():
+        place = out.with_name(name)
+        with contextlib.suppress(OSError), turn(place, patience=0):
+            for path in paths:
+                _tidy_one(place, path)
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Hold the lock of `folder`; the value is false where a living process has it.
-
-    The system drops the lock when its process dies, however it dies: that is how a folder
-    in the making is told from what a killed run left, in containers too, where processes
-    cannot see one another. Where folders cannot be locked nobody has it.
-    """
-    if fcntl is None:
-        yield False
+def _tidy_one(place: Path, path: Path) -> None:
+    if path.name.endswith("-lock"):  # the turn that we have takes it away
         return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            got = True
-        except OSError:
-            got = False
-        yield got
-    finally:
-        os.close(handle)
+    with locked(path) as is_ours:
+        if is_ours and path.name.endswith(swap.OLD) and not os.path.lexists(place):
+            path.rename(place)
+        elif is_ours:
+            swap.remove(path)
 
 
 def _keep_others(out: Path, stage: Path) -> None:
@@ -252,76 +367,12 @@ def _keep_others(out: Path, stage: Path) -> None:
     if not out.is_dir():
         return
     for path in out.iterdir():
-        if path.name in _OURS or (stage / path.name).exists():
+        kept = stage / path.name
+        if path.name in _OURS or _is_in_parts(path) or kept.exists():
             continue
         try:
-            os.link(path, stage / path.name, follow_symlinks=False)
+            os.link(path, kept, follow_symlinks=False)
         except OSError:
-            shutil.copy2(path, stage / path.name, follow_symlinks=False)
-
-
-def _appear(out: Path, stage: Path) -> None:
-    """Rename `stage` to `out`, which is not there or is an empty folder."""
-    stage.rename(out)
-    try:
-        _flush(out.parent)
-    except OSError:
-        out.rename(stage)
-        raise
-
-
-def _replace(out: Path, stage: Path) -> Path:
-    """Put `stage` in the place of `out`; return where the old one is now."""
-    if _exchange(out, stage):
-        old = stage
-        try:
-            _flush(out.parent)
-        except OSError:
-            _exchange(out, stage)
-            raise
-        return old
-    old = stage.with_name(stage.name + _OLD)
-    out.rename(old)
-    try:
-        stage.rename(out)
-        _flush(out.parent)
-    except BaseException:
-        if os.path.lexists(out):
-            out.rename(stage)
-        old.rename(out)
-        raise
-    return old
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Swap two folders in one step; return whether this system can (Linux, macOS)."""
-    if os.name != "posix":
-        return False
-    library = ctypes.CDLL(None, use_errno=True)
-    first, second, swap = os.fsencode(one), os.fsencode(other), 2
-    here = -100  # AT_FDCWD: paths are absolute or from the working directory
-    if hasattr(library, "renameat2"):
-        return bool(library.renameat2(here, first, here, second, swap) == 0)
-    if hasattr(library, "renamex_np"):
-        return bool(library.renamex_np(first, second, swap) == 0)
-    return False
-
-
-def _flush(folder: Path) -> None:
-    """Make the names in `folder` durable; Windows has no such call and needs none."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _remove(path: Path) -> None:
-    """Remove a folder of ours; what cannot be removed stays for the next run."""
-    with contextlib.suppress(OSError):
-        if stat.S_ISDIR(path.lstat().st_mode):
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink()
+            shutil.copy2(path, kept, follow_symlinks=False)
+            with kept.open("rb+") as file:
+                os.fsync(file.fileno())

@@ -15,6 +15,7 @@ import typer
 
 from margrave import delivery, gates, night
 from margrave.options import (
+    Date,
     Debug,
     FailAbove,
     Json,
@@ -65,6 +66,7 @@ def stress(
     rules: Ruleset = None,
     tiers: Tiers = None,
     weights: Weights = None,
+    date: Date = None,
     overwrite: Overwrite = False,
     max_rejects: MaxRejects = 0,
     fail_above: FailAbove = None,
@@ -93,7 +95,8 @@ def stress(
     run = run_of(context, read, scenarios=sources, rules=under)
     wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
     given = [*_given(rules, tiers, weights), *named]
-    publication = session.enter(Publication(out, overwrite=overwrite, inputs=[folder, *given]))
+    inputs = [folder, *given]
+    publication = session.enter(Publication(out, overwrite=overwrite, inputs=inputs, date=date))
     with session.step("read", f"reading {folder}"), night.reading():
         ruleset = night.ruleset(folder, rules, tiers=tiers, weights=weights, sources=read)
         market = _market(files)
@@ -127,6 +130,7 @@ def breach(
     rules: Ruleset = None,
     tiers: Tiers = None,
     weights: Weights = None,
+    date: Date = None,
     overwrite: Overwrite = False,
     max_rejects: MaxRejects = 0,
     fail_above: FailAbove = None,
@@ -159,7 +163,8 @@ def breach(
     run = run_of(context, read, direction=along, rules=under)
     wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
     given = [*_given(rules, tiers, weights), *named]
-    publication = session.enter(Publication(out, overwrite=overwrite, inputs=[folder, *given]))
+    inputs = [folder, *given]
+    publication = session.enter(Publication(out, overwrite=overwrite, inputs=inputs, date=date))
     with session.step("read", f"reading {folder}"), night.reading():
         ruleset = night.ruleset(folder, rules, tiers=tiers, weights=weights, sources=read)
         market = _market(files)
