@@ -1,7 +1,7 @@
 # The verbs of this project, for people. `.ci/run` uses the same ones.
 PYTHON ?= .venv/bin/python
 
-.PHONY: setup develop test lint format wheel fuzz mutants bench bench-quick bench-frames bench-kernel demo clean
+.PHONY: setup develop test lint format wheel fuzz faults mutants bench bench-quick bench-frames bench-kernel demo clean
 
 setup:  ## an environment with everything, built in place
 	python3 -m venv .venv
@@ -39,6 +39,10 @@ wheel:  ## build the wheel and try it in an environment of its own
 
 fuzz:  ## 100,000 hostile calls of the public API (minutes)
 	PYTHONPATH=tests $(PYTHON) -m fuzz.border --calls 100000 --seconds 3600 --seed 1
+
+faults:  ## every system call under the output fails once, by each fault, and two runs race (half an hour; needs strace)
+	PYTHONPATH=tests $(PYTHON) -m faults.race --rounds 1000
+	PYTHONPATH=tests $(PYTHON) -m faults.loop
 
 mutants:  ## break the core spot by spot, what no test catches is printed (hours; cargo install cargo-mutants)
 	cargo mutants --package margrave-core

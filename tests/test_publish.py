@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from margrave import swap
+from margrave import locks, swap
 from margrave.publish import OutputRefusedError, Publication, UnpublishedError
 
 FRAME = pl.DataFrame({"account_id": [1, 2]})
@@ -342,3 +342,52 @@ def test_killed_anywhere_leaves_the_old_or_the_new_and_the_next_run_cleans_up(
             break
     assert at > 10
     assert seen == {b"old", b"new"}
+
+
+def test_whoever_waits_too_long_for_another_run_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "PATIENCE", 0.05)
+    with locks.turn(tmp_path / "out"), pytest.raises(UnpublishedError, match="another run"):
+        put(tmp_path / "out")
+    assert not names(tmp_path)
+
+
+def test_where_the_disk_fails_twice_the_message_says_what_is_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    put(out, "old")
+
+    def failing(folder: Path) -> None:
+        if folder == out.parent:
+            monkeypatch.setattr(swap, "_exchange", gone)
+            raise OSError(5, "Input/output error")
+
+    def gone(one: Path, other: Path) -> bool:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(swap, "flush", failing)
+    with pytest.raises(UnpublishedError, match=r"in its place, whole, but .*\nhint: "):
+        put(out, overwrite=True)
+    assert content(out)["manifest.json"] == b"new"
+    assert len(debris(tmp_path)) == 1  # the old one, until the next run
+    monkeypatch.undo()
+    put(out, "newer", overwrite=True)
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_folder_that_may_not_be_exchanged_is_no_reason_for_two_renames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    put(out, "old")
+
+    def failing(one: Path, other: Path) -> bool:
+        raise OSError(13, "Permission denied")
+
+    monkeypatch.setattr(swap, "_exchange", failing)
+    with pytest.raises(UnpublishedError, match="Permission denied"):
+        put(out, overwrite=True)
+    assert content(out)["manifest.json"] == b"old"
+    assert names(tmp_path) == ["out"]

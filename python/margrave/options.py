@@ -69,7 +69,15 @@ Night = Annotated[
         "accounts: each a .parquet or .csv file or a folder of them.",
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write, whole or not.")]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        readable=False,  # not asked here: what publishes says what is wrong with it
+        help="Folder to write, whole or not.",
+    ),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what Margrave wrote to --out before.")
 ]

@@ -1,9 +1,8 @@
 """System calls of a run under its output, counted and then made to fail, by `strace`.
 
-Counting comes first: one run without a fault lists its calls on the paths given. Threads of
-Polars write the tables, and strace counts the calls of each thread apart, so that a number alone
-names no call: one of the main thread is named by its number there, which no other thread reaches
-before; one of another thread by its path, its name and its number among those.
+Counting comes first: one run that nothing befalls lists its calls on the paths given. strace
+counts the calls of each name and each thread apart (threads of Polars write the tables), so that
+a number alone names no call: its name, its path and its number among those do.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import functools
 import re
 import shutil
 import subprocess
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,19 +37,17 @@ _PATH = re.compile(r'(?<!CWD)[<"](/[^">]*)[">]')
 
 @dataclass(frozen=True)
 class Call:
-    """A system call of a run: what strace is to be told, so that it is this one.
+    """A system call of a run.
 
     Attributes:
-        name: The call.
-        path: The path that it is about.
-        number: Which one it is: of all of the main thread, or of its name and path.
-        is_main: Whether the main thread makes it.
+        thread: Which thread makes it.
+        name: What it is.
+        paths: The watched paths that it is about, or goes through.
     """
 
+    thread: str
     name: str
-    path: str
-    number: int
-    is_main: bool
+    paths: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -88,40 +84,59 @@ class Run:
         ended, lines = self._traced(self.paths, [f"trace={_ALL}"])
         if ended.code not in (0, 1):
             raise AssertionError(ended.err)
-        return _calls(lines)
+        return _calls(lines, self.paths)
 
-    def with_fault(self, fault: str, call: Call) -> tuple[Ended, bool]:
-        """Return how the run ends when `fault` befalls it at `call`, and whether it did."""
-        names = _ALL if call.is_main else call.name
-        paths = self.paths if call.is_main else [Path(call.path)]
-        told = FAULTS[fault].format(call.number)
-        ended, lines = self._traced(paths, [f"trace={names}", f"inject={names}:{told}"])
+    def with_fault(self, fault: str, calls: Sequence[Call], at: int) -> tuple[Ended, bool]:
+        """Return how the run ends when `fault` befalls it at the call `at`, and whether it did."""
+        told = FAULTS[fault]
+        lasting = told.endswith("+")
+        paths, numbers = _from(calls, at) if lasting else _alone(calls, at)
+        options = [f"trace={','.join(numbers)}"]
+        options += [f"inject={name}:{told.format(number)}" for name, number in numbers.items()]
+        ended, lines = self._traced(paths, options)
         return ended, any("(INJECTED)" in line or "killed by SIGKILL" in line for line in lines)
 
-    def _traced(self, paths: Sequence[Path], options: Sequence[str]) -> tuple[Ended, list[str]]:
+    def _traced(
+        self, paths: Iterable[Path | str], options: Sequence[str]
+    ) -> tuple[Ended, list[str]]:
         watched = [part for path in paths for part in ("-P", str(path))]
         asked = [part for option in options for part in ("-e", option)]
         return self.nursery.traced(self.arguments, [*asked, *watched])
 
 
-def _calls(lines: Iterable[str]) -> list[Call]:
+def _calls(lines: Iterable[str], watched: Iterable[Path]) -> list[Call]:
+    known = {str(path) for path in watched}
     made: list[Call] = []
-    main = None
-    of_main = 0
-    among: Counter[tuple[str, str, str]] = Counter()
     for line in lines:
         begun = _BEGUN.match(line)
-        if begun is None:  # the rest of a call, or the end of a thread
-            continue
-        thread, name = begun["thread"], begun["name"]
-        main = main or thread  # it looks at the place before anything is written
-        path = _PATH.search(begun["rest"])
-        where = path[1] if path else ""
-        of_main += thread == main
-        among[thread, name, where] += 1
-        number = of_main if thread == main else among[thread, name, where]
-        made.append(Call(name, where, number, thread == main))
-    return made
+        if begun is not None:  # else it is the rest of a call, or the end of a thread
+            paths = dict.fromkeys(path for path in _PATH.findall(begun["rest"]) if path in known)
+            made.append(Call(begun["thread"], begun["name"], tuple(paths)))
+    return [call for call in made if call.paths]
+
+
+def _alone(calls: Sequence[Call], at: int) -> tuple[list[str], dict[str, int]]:
+    """Return which path to watch, and the number of the call `at` among those of its name."""
+    call = calls[at]
+    path = call.paths[-1]
+    number = 1 + sum(
+        (one.thread, one.name) == (call.thread, call.name) and path in one.paths
+        for one in calls[:at]
+    )
+    return [path], {call.name: number}
+
+
+def _from(calls: Sequence[Call], at: int) -> tuple[list[str], dict[str, int]]:
+    """Return what to watch, and from which number of each name on, for all calls from `at` on.
+
+    Paths that are done with by then are not watched: what another thread did there counts not.
+    """
+    paths = {path for call in calls[at:] for path in call.paths}
+    numbers = {call.name: 1 for call in calls[at:]}
+    for call in calls[:at]:
+        if call.thread == calls[at].thread and call.name in numbers and paths & {*call.paths}:
+            numbers[call.name] += 1
+    return sorted(paths), numbers
 
 
 @functools.cache

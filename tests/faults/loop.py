@@ -38,6 +38,9 @@ Content = dict[str, bytes] | None
 #: Seconds that a fault may cost a run: it never hangs.
 SLOW = 60.0
 
+#: Calls without which nothing is kept, whatever else goes well.
+_VITAL = ("write", "fsync", "mkdir", "rename", "renameat2")
+
 _DATE = "business_date=2026-11-28"
 _OTHER = "business_date=2026-11-27"
 
@@ -147,13 +150,14 @@ def content(place: Path) -> Content:
         if not path.is_dir()
     }
     if "manifest.json" in found:
-        facts = json.loads(found["manifest.json"])
-        kept = {key: value for key, value in facts.items() if key not in ("seconds", "machine")}
-        found["manifest.json"] = json.dumps(kept).encode()
+        with contextlib.suppress(ValueError):  # half a manifest is compared as it is
+            facts = json.loads(found["manifest.json"])
+            kept = {key: value for key, value in facts.items() if key not in ("seconds", "machine")}
+            found["manifest.json"] = json.dumps(kept).encode()
     return found
 
 
-def judge(case: Case, fault: str, call: Call) -> tuple[str, str]:
+def judge(case: Case, fault: str, calls: Sequence[Call], at: int) -> tuple[str, str]:
     """Return what became of a run with a fault, and what is wrong with that; empty if nothing is.
 
     The word for what became of it: `unhit` where the run did not come to that call, `killed` or
@@ -161,13 +165,13 @@ def judge(case: Case, fault: str, call: Call) -> tuple[str, str]:
     """
     case.reset()
     began = time.monotonic()
-    ended, was_hit = case.run.with_fault(fault, call)
+    ended, was_hit = case.run.with_fault(fault, calls, at)
     took = time.monotonic() - began
     found = content(case.run.place)
     which = "new" if found == case.new_content else "old" if found == case.old_content else "mixed"
     how = "killed" if ended.code == -9 else f"exit {ended.code}"
     word = f"{how}, {which}" if was_hit else "unhit"
-    wrong = [*_wrong(ended, which, fault), *(["it hung"] if took > SLOW else [])]
+    wrong = [*_wrong(ended, which, fault, calls[at].name), *(["it hung"] if took > SLOW else [])]
     debris = case.beside()
     again = case.run.plain()
     if again.code != 0:
@@ -180,11 +184,13 @@ def judge(case: Case, fault: str, call: Call) -> tuple[str, str]:
     return word, "; ".join(wrong)
 
 
-def _wrong(ended: Ended, which: str, fault: str) -> Iterator[str]:
+def _wrong(ended: Ended, which: str, fault: str, name: str) -> Iterator[str]:
     if which == "mixed":
         yield "neither the old night nor the new one"
     if ended.code == 0 and which != "new":
         yield "exit code 0, and the new night is not there"
+    if ended.code == 0 and name in _VITAL:
+        yield f"exit code 0, though {name} failed"
     if ended.code == 4 and which != ("new" if "in its place" in ended.err else "old"):
         yield f"exit code 4, and the {which} night is there: {ended.err}"
     if ended.code == 4 and ("error: " not in ended.err or "hint: " not in ended.err):
@@ -210,15 +216,16 @@ class Row:
     wrong: list[str] = field(default_factory=list)
 
 
-def row(case: Case, fault: str, calls: Sequence[Call]) -> Row:
-    """Return the figures of a command under a fault at each of `calls`."""
+def row(case: Case, fault: str, first: int | None = None) -> Row:
+    """Return the figures of a command under a fault at its calls, or the `first` so many."""
     figures = Row()
-    for call in calls:
-        word, wrong = judge(case, fault, call)
+    calls = case.run.calls()
+    for at in range(len(calls[:first])):
+        word, wrong = judge(case, fault, calls, at)
         figures.calls += 1
         figures.words[word] += 1
         if wrong:
-            figures.wrong.append(f"{fault} at {call}: {wrong}")
+            figures.wrong.append(f"{fault} at call {at + 1}, {calls[at]}: {wrong}")
     return figures
 
 
@@ -238,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def figures(pair: tuple[str, str]) -> Row:
         with prepared(pair[0]) as made:
-            return row(made, pair[1], made.run.calls()[: options.calls])
+            return row(made, pair[1], options.calls)
 
     print(f"{'command':14}{'fault':17}{'calls':>6}  what became of the runs")
     wrong = []
