@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from command_line import assert_refused, make_night, margrave, names, read
+from command_line import assert_refused, harness, make_night, margrave, names, read
 from margrave.publish import OutputRefusedError, Publication, UnpublishedError
 
 DAY = "2026-11-28"
@@ -149,6 +149,36 @@ def test_the_later_of_two_runs_loses_and_says_so(tmp_path: Path) -> None:
             slow.commit()
     assert set(content(tmp_path / FOLDER).values()) == {"quicker"}
     assert names(tmp_path) == [FOLDER]
+
+
+OVERTAKEN = """
+import sys
+from margrave import cli, delivery
+from margrave.publish import Publication
+
+publish = delivery.publish
+
+
+def late(session, publication, files):
+    with Publication(publication.out.parent, date=publication.date) as other:
+        other.write("manifest.json", "first")
+        other.commit()
+    publish(session, publication, files)
+
+
+delivery.publish = late
+sys.exit(cli.run(sys.argv[1:]))
+"""
+
+
+def test_a_command_that_another_run_overtook_ends_in_4_and_changes_nothing(tmp_path: Path) -> None:
+    night = make_night(tmp_path / "night")
+    ran = harness(OVERTAKEN, "sweep", night, "--out", "out", "--date", DAY, folder=tmp_path)
+    assert ran.code == 4
+    assert ran.err.startswith(f"error: out/{FOLDER}: another run has published there since")
+    assert ran.err.splitlines()[-1].startswith("hint: ")
+    assert content(tmp_path / "out") == {f"{FOLDER}/manifest.json": "first"}
+    assert names(tmp_path / "out") == [FOLDER]
 
 
 def test_a_sharded_night_and_a_whole_one_replace_each_other(tmp_path: Path) -> None:

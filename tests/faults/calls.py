@@ -8,9 +8,11 @@ a number alone names no call: its name, its path and its number among those do.
 from __future__ import annotations
 
 import functools
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,14 @@ from pathlib import Path
 from faults.nursery import KNOWN, Ended, Nursery
 
 __all__ = ["FAULTS", "Call", "Run", "why_not"]
+
+#: A process that anybody may trace, and that ends once its input does.
+_WAITS = """
+import ctypes, sys
+ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1))
+print(flush=True)
+sys.stdin.read()
+"""
 
 #: What strace is told to do to a call, by the name of the fault. The last one never ends.
 FAULTS = {
@@ -144,10 +154,15 @@ def why_not() -> str:
     """Return why system calls cannot be made to fail here; empty where they can."""
     if shutil.which("strace") is None:
         return "strace is not installed"
-    ran = subprocess.run(
-        ["strace", "-e", "inject=getcwd:error=EIO", "true"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return "" if ran.returncode == 0 else f"strace cannot trace here: {ran.stderr.strip()}"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-S", "-c", _WAITS], stdin=pipe, stdout=pipe) as waiting:
+        assert waiting.stdout is not None
+        assert waiting.stdin is not None
+        waiting.stdout.readline()
+        command = ["strace", "-e", "inject=getcwd:error=EIO", "-o", os.devnull, "-p"]
+        with subprocess.Popen([*command, str(waiting.pid)], stderr=pipe, text=True) as tracer:
+            assert tracer.stderr is not None
+            said = tracer.stderr.readline()  # that it has taken hold of it, or why it cannot
+            waiting.stdin.close()
+            said += tracer.stderr.read()
+    return "" if tracer.returncode == 0 else f"strace cannot trace here: {said.strip()}"
