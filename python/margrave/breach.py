@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -18,8 +19,16 @@ from margrave.errors import DataError, MargraveError, SchemaError
 from margrave.frames import read, shown
 from margrave.ids import in_type
 from margrave.moves import double, factor_map
+from margrave.sweep import Sweep
 
-__all__ = ["DIRECTIONS", "Direction", "ReverseStress", "check_direction", "check_target"]
+__all__ = [
+    "DIRECTIONS",
+    "Direction",
+    "ReverseStress",
+    "about",
+    "check_direction",
+    "check_target",
+]
 
 #: The directions that have a word.
 DIRECTIONS = ("down", "up", "adverse")
@@ -142,3 +151,31 @@ def check_target(bad_debt: object, liquidatable_notional: object) -> tuple[bool,
     ):
         raise MargraveError(f"{name}: {shown(amount)} is no finite number above 0")
     return name == "bad_debt", double(amount)
+
+
+def about(
+    base: Sweep,
+    direction: str | dict[str, float],
+    tables: Mapping[str, pl.DataFrame],
+    seconds: float,
+) -> dict[str, Any]:
+    """Return the manifest of a breach: as a sweep's, with the direction and counts by kind.
+
+    `result_digest` is over `breach`, `curve` and the rejects; `seconds` are those that the
+    sweep took and these.
+    """
+    found = tables["breach"]
+    kinds = dict(found["breach_kind"].cast(pl.String).value_counts().iter_rows())
+    asked = [direction] if isinstance(direction, str) else list(direction)
+    betas = None if isinstance(direction, str) else list(direction.values())
+    rows = pl.DataFrame({"factor": asked, "beta": betas}, schema_overrides={"beta": pl.Float64})
+    counts = {
+        "accounts": found.height,
+        **{f"{kind}_accounts": kinds.get(kind, 0) for kind in ("breached", "root", "none")},
+        "indeterminate_accounts": kinds.get(None, 0),
+        **base.counts(),
+        "rejects": base.rejects.height,
+    }
+    results = [*tables.items(), ("rejects", base.rejects)]
+    about = base.about([("direction", rows)], results, counts)
+    return {**about, "seconds": about["seconds"] + seconds, "direction": direction}

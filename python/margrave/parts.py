@@ -8,7 +8,7 @@ sweep of all shards at once says, whatever the number of shards.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,12 +19,18 @@ from margrave import engine
 from margrave.exact import rounded
 from margrave.faults import TYPES
 from margrave.schema import STATUS
-from margrave.sweep import Sweep, shown_control
+from margrave.sweep import Sweep, plain, shown_control
 
 __all__ = ["Part", "Whole"]
 
 _FRAMES = ("positions", "balances", "accounts")
 _SUMS = ("in", "used", "set_aside")
+
+#: What manifests count, of a sweep, a stress and a breach.
+_COUNTED = (
+    *("accounts", "buckets", "breached_accounts", "root_accounts", "none_accounts"),
+    *("indeterminate_accounts", "positions", "balances", "rejects"),
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class Part:
         input_digest: The digest of its input.
         seconds: What it took.
         rejects: Its bad values, rows counted from its own first one.
+        more: What a stress or a breach adds up besides.
     """
 
     counts: dict[str, int]
@@ -60,20 +67,31 @@ class Part:
     input_digest: str
     seconds: float
     rejects: list[tuple[Any, ...]] = field(default_factory=list)
+    more: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, swept: Sweep) -> Part:
-        """Return the summary of a sweep, whose tables are digested for it."""
-        facts = swept.manifest
+    def of(
+        cls,
+        swept: Sweep,
+        facts: Mapping[str, Any] | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> Part:
+        """Return the summary of a sweep, whose tables are digested for it.
+
+        Args:
+            swept: The sweep of the market as given.
+            facts: The manifest of what was made of it; its own by default.
+            more: What is to be kept besides.
+        """
+        facts = swept.manifest if facts is None else facts
         by_status, liquidatable, sums = swept.exact_totals()
         notional = dict.fromkeys(STATUS, 0.0) | dict(
             swept.accounts.group_by(pl.col("status").cast(pl.String))
             .agg(pl.col("gross_notional").sum())
             .iter_rows()
         )
-        names = ("accounts", "buckets", "positions", "balances", "rejects")
         return cls(
-            counts={name: facts[name] for name in names},
+            counts={name: facts[name] for name in _COUNTED if name in facts},
             listed=swept.listed(),
             by_status=by_status,
             liquidatable=liquidatable,
@@ -82,10 +100,11 @@ class Part:
             control=swept.control,
             set_aside=facts["set_aside"],
             inexact=facts["inexact_numbers"],
-            digests=facts.get("results", {}),
+            digests=facts["results"],
             input_digest=facts["input_digest"],
             seconds=facts["seconds"],
             rejects=swept.rejects.rows(),
+            more=dict(more or {}),
         )
 
     def text(self) -> str:
@@ -159,10 +178,37 @@ class Whole:
             "control": shown_control({**added, **by_id}),
         }
 
+    def about(self, results: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
+        """Return a manifest, as a sweep of all shards at once would have it.
+
+        The digests of tables that are in shards, and of the input, are over those of their
+        shards, in order; others are those of the tables.
+
+        Args:
+            results: The tables that are not in shards.
+        """
+        names = [name for name in self.parts[0].digests if name not in results]
+        digests = {name: _over(part.digests[name] for part in self.parts) for name in names}
+        digests |= engine.digests(plain(list(results.items())))[1]
+        return {
+            "shards": len(self.parts),
+            **self.counts(),
+            "input_digest": _over(part.input_digest for part in self.parts),
+            "result_digest": _over(digests.values()),
+            "results": digests,
+            "seconds": sum(part.seconds for part in self.parts),
+            **self.accounting,
+        }
+
     def notional(self) -> dict[str, float]:
         """Return gross notional by status, for people to read."""
         added: dict[str, float] = _added(part.notional for part in self.parts)
         return added
+
+
+def _over(digests: Iterable[str]) -> str:
+    """Return the digest of digests, in their order."""
+    return engine.digests([("digests", pl.DataFrame({"blake3": list(digests)}))])[0]
 
 
 def _added(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,16 @@ from typing import Any
 
 import polars as pl
 
-__all__ = ["accounting", "breach", "printable", "rejected", "scenarios", "summary", "worst"]
+__all__ = [
+    "accounting",
+    "breach",
+    "candidates",
+    "printable",
+    "rejected",
+    "scenarios",
+    "summary",
+    "worst",
+]
 
 #: The statuses as a risk officer reads them: the worst first, what was not computed last.
 _STATUSES = ("bankrupt", "liquidation", "below_initial", "healthy", "flat", "indeterminate")
@@ -276,6 +285,22 @@ def _worst_accounts(accounts: pl.DataFrame, count: int) -> pl.DataFrame:
         if found.height == count:
             break
     return found
+
+
+def candidates(
+    accounts: pl.DataFrame, positions: pl.DataFrame, count: int, held: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the rows of a part of an exchange that `worst` may show of the whole.
+
+    Args:
+        accounts: The `accounts` of the part.
+        positions: Its `positions`.
+        count: How many accounts are shown at most.
+        held: How many positions of each.
+    """
+    chosen = _worst_accounts(accounts, count)
+    rows = _largest(positions, chosen["account_id"], held)
+    return chosen, pl.DataFrame([row for of in rows for row in of], schema=positions.schema)
 
 
 def _largest(positions: pl.DataFrame, account_ids: pl.Series, held: int) -> list[list[_Row]]:

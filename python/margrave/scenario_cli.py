@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -151,7 +151,7 @@ def breach(
     session = session_of(context, quiet, debug, log_json)
     import margrave as mg
     from margrave import report
-    from margrave.breach import check_direction
+    from margrave.breach import about, check_direction
     from margrave.publish import Publication
 
     files = night.find(folder)
@@ -183,8 +183,8 @@ def breach(
         text = _text(ruleset, {"accounts": found.height}, told, base)
     tables = {"breach": found, "curve": curve}
     seconds = session.seconds["breach"]
-    about = partial(_about, base, checked, tables, seconds)
-    result = delivery.Result(base, ruleset, tables, about, text)
+    facts = partial(about, base, checked, tables, seconds)
+    result = delivery.Result(base, ruleset, tables, facts, text)
     return delivery.hand_over(session, result, publication, run, wanted=wanted, as_json=as_json)
 
 
@@ -343,33 +343,3 @@ def _betas(text: str) -> dict[str, float]:
             raise night.RefusedError(f"--direction: {name!r} is there twice\nhint: give it once")
         betas[name] = number
     return betas
-
-
-def _about(
-    base: mg.Sweep,
-    direction: str | dict[str, float],
-    tables: Mapping[str, pl.DataFrame],
-    seconds: float,
-) -> dict[str, Any]:
-    """Return the manifest of a breach: as a sweep's, with the direction and counts by kind.
-
-    `result_digest` is over `breach`, `curve` and the rejects; `seconds` are those that the
-    sweep took and these.
-    """
-    import polars as pl
-
-    found = tables["breach"]
-    kinds = dict(found["breach_kind"].cast(pl.String).value_counts().iter_rows())
-    asked = [direction] if isinstance(direction, str) else list(direction)
-    betas = None if isinstance(direction, str) else list(direction.values())
-    rows = pl.DataFrame({"factor": asked, "beta": betas}, schema_overrides={"beta": pl.Float64})
-    counts = {
-        "accounts": found.height,
-        **{f"{kind}_accounts": kinds.get(kind, 0) for kind in ("breached", "root", "none")},
-        "indeterminate_accounts": kinds.get(None, 0),
-        **base.counts(),
-        "rejects": base.rejects.height,
-    }
-    results = [*tables.items(), ("rejects", base.rejects)]
-    about = base.about([("direction", rows)], results, counts)
-    return {**about, "seconds": about["seconds"] + seconds, "direction": direction}

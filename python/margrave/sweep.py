@@ -13,7 +13,7 @@ from margrave.frames import pick, shown
 from margrave.ids import INT64, bounds
 from margrave.schema import MARGIN_COLUMNS, POSITION_COLUMNS, STATUS
 
-__all__ = ["Holder", "Sweep", "shown_control"]
+__all__ = ["Holder", "Sweep", "plain", "shown_control"]
 
 #: The exact sums of a row of control totals.
 _EXACT = ("in", "used", "set_aside")
@@ -186,13 +186,13 @@ class Sweep:
     ) -> dict[str, Any]:
         """Return a manifest of these results: of the sweep's inputs, and of others besides."""
         about = {key: value for key, value in self._about.items() if key != "seconds"}
-        whole, parts = engine.digests(_plain(results))
+        whole, parts = engine.digests(plain(results))
         return {
             "margrave_version": engine.version(),
             "numerics": engine.numerics(),
             **about,
             **counts,
-            "input_digest": engine.digests(_plain([*self._inputs, *inputs]))[0],
+            "input_digest": engine.digests(plain([*self._inputs, *inputs]))[0],
             "result_digest": whole,
             "results": parts,
             "seconds": self._about["seconds"],
@@ -233,10 +233,10 @@ def shown_control(control: dict[str, Any]) -> dict[str, Any]:
     return {**control, **by_id}
 
 
-def _plain(frames: list[tuple[str, pl.DataFrame]]) -> list[tuple[str, pl.DataFrame]]:
+def plain(frames: list[tuple[str, pl.DataFrame]]) -> list[tuple[str, pl.DataFrame]]:
     """Bring ids and numbers to the types that digests are defined over."""
 
-    def plain(column: pl.Series) -> pl.Series:
+    def cast(column: pl.Series) -> pl.Series:
         if column.dtype.is_integer():
             low, high = bounds([column])
             fits = INT64[0] <= low and high <= INT64[1]
@@ -244,4 +244,4 @@ def _plain(frames: list[tuple[str, pl.DataFrame]]) -> list[tuple[str, pl.DataFra
         is_text = isinstance(column.dtype, (pl.Enum, pl.Categorical))
         return column.cast(pl.String) if is_text or column.dtype == pl.Null else column
 
-    return [(name, pl.DataFrame([plain(c).rechunk() for c in frame])) for name, frame in frames]
+    return [(name, pl.DataFrame([cast(c).rechunk() for c in frame])) for name, frame in frames]
