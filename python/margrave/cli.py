@@ -15,8 +15,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from margrave import delivery, exits, gates, night, proof_cli, rules_cli, scenario_cli
-from margrave.exits import DONE, USAGE
+from margrave import (
+    delivery,
+    exits,
+    gates,
+    night,
+    proof_cli,
+    rules_cli,
+    scenario_cli,
+    shard_cli,
+    sharded_cli,
+    shards,
+)
+from margrave.exits import DONE, UNPUBLISHED, USAGE
 from margrave.options import (
     Date,
     Debug,
@@ -25,19 +36,23 @@ from margrave.options import (
     LogJson,
     MaxMarkAge,
     MaxRejects,
+    Memory,
     Night,
     OnError,
     Out,
     Overwrite,
     Quiet,
+    Resume,
     Ruleset,
     Seed,
     Threads,
     Tiers,
     Weights,
+    Workers,
     run_of,
     session_of,
 )
+from margrave.sharded_cli import Work
 from margrave.sources import Sources
 from margrave.terminal import Session
 
@@ -46,6 +61,9 @@ if TYPE_CHECKING:
     from margrave import checks
 
 __all__ = ["main", "run"]
+
+#: What a run ends with that a signal stopped.
+_STOPPED = (130, 143)
 
 #: The crash that `demo` shows.
 _EVENT = "2020-03-12"
@@ -83,6 +101,8 @@ def run(arguments: Sequence[str]) -> int:
     except BaseException as fault:
         session.abort()
         message, code = exits.explain(fault, debug=session.debug, signal=session.signal)
+        if session.at_stop and code in (UNPUBLISHED, *_STOPPED):
+            message = f"{message}\nhint: {session.at_stop}"
         session.fail(fault, message, code)
     session.close(code)
     return code
@@ -245,6 +265,9 @@ def sweep(
     max_mark_age: MaxMarkAge = None,
     on_error: OnError = "quarantine",
     threads: Threads = None,
+    workers: Workers = None,
+    memory: Memory = None,
+    resume: Resume = False,
     as_json: Json = False,
     log_json: LogJson = False,
     quiet: Quiet = False,
@@ -253,18 +276,31 @@ def sweep(
     """Compute the margin of every account of a night.
 
     Written to --out are accounts, buckets, positions, totals and rejects (.parquet) and
-    manifest.json.
+    manifest.json. Of a night in shards accounts, buckets and positions are folders, a file
+    each shard.
     """
     session = session_of(context, quiet, debug, log_json)
     import margrave as mg
     from margrave.publish import Publication
 
     files = night.find(folder)
+    work = Work.planned(
+        files, shards.find(folder), threads=threads, workers=workers, room=memory, resume=resume
+    )
     run = run_of(context, Sources(files), rules=night.rules_file(folder, rules) or rules)
     wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
     named = [Path(rules)] if rules else []
     inputs = [folder, *named, *(path for path in (tiers, weights) if path)]
-    publication = session.enter(Publication(out, overwrite=overwrite, inputs=inputs, date=date))
+    publication = session.enter(
+        Publication(out, overwrite=overwrite, inputs=inputs, date=date, resume=resume)
+    )
+    if work.cut is not None:
+        with night.reading():
+            ruleset = night.ruleset(
+                folder, rules, tiers=tiers, weights=weights, sources=run.sources
+            )
+            result = sharded_cli.sweep(session, work, ruleset, publication, run, on_error)
+        return delivery.hand_over(session, result, publication, run, wanted=wanted, as_json=as_json)
     with session.step("sweep", f"sweeping {folder}"), night.reading():
         ruleset = night.ruleset(folder, rules, tiers=tiers, weights=weights, sources=run.sources)
         swept = mg.sweep(
@@ -281,6 +317,7 @@ def sweep(
     return delivery.hand_over(session, result, publication, run, wanted=wanted, as_json=as_json)
 
 
+app.command(epilog=exits.MEANINGS)(shard_cli.shard)
 app.command(epilog=exits.MEANINGS)(scenario_cli.stress)
 app.command(epilog=exits.MEANINGS)(scenario_cli.breach)
 app.command(epilog=proof_cli.VERIFY_ENDS)(proof_cli.verify)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     import margrave as mg
+    from margrave.parts import Whole
     from margrave.publish import Publication
 
 __all__ = [
@@ -53,7 +54,7 @@ class Result:
         text: What people are told; empty where the run is quiet.
     """
 
-    swept: mg.Sweep
+    swept: mg.Sweep | Whole
     ruleset: mg.Rules
     tables: Mapping[str, pl.DataFrame]
     manifest: Callable[[], dict[str, Any]]
@@ -94,7 +95,7 @@ def heading(ruleset: mg.Rules, **counts: int) -> str:
     return f"Ruleset {ruleset.id} ({ruleset.hash[:12]}): {numbers}"
 
 
-def judge(swept: mg.Sweep, wanted: Gates) -> tuple[dict[str, Any], int]:
+def judge(swept: mg.Sweep | Whole, wanted: Gates) -> tuple[dict[str, Any], int]:
     """Return totals, failed gates and exit code of a sweep as the manifest has them, and the code.
 
     Args:
@@ -107,7 +108,7 @@ def judge(swept: mg.Sweep, wanted: Gates) -> tuple[dict[str, Any], int]:
     return {"totals": totals, "gates": failed, "exit_code": code}, code
 
 
-def tell_rejects(session: Session, swept: mg.Sweep) -> None:
+def tell_rejects(session: Session, swept: mg.Sweep | Whole) -> None:
     """Log what a sweep rejected, where the run logs."""
     if session.log:
         indeterminate = swept.totals["indeterminate_accounts"].item()

@@ -20,6 +20,7 @@ __all__ = [
     "INTERNAL",
     "MEANINGS",
     "REJECTS",
+    "UNPUBLISHED",
     "USAGE",
     "explain",
 ]

@@ -23,16 +23,19 @@ __all__ = [
     "LogJson",
     "MaxMarkAge",
     "MaxRejects",
+    "Memory",
     "Night",
     "OnError",
     "Out",
     "Overwrite",
     "Quiet",
+    "Resume",
     "Ruleset",
     "Seed",
     "Threads",
     "Tiers",
     "Weights",
+    "Workers",
     "run_of",
     "session_of",
 ]
@@ -54,6 +57,7 @@ def _date(given: str | None) -> str | None:
     except ValueError:
         pass
     raise typer.BadParameter(f"{given!r} is no date; write it as 2026-01-31, or today")
+
 
 #: Options on which no result depends: where it goes, what people see, how it is worked out.
 APART: Final = {
@@ -135,6 +139,20 @@ OnError = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option("--threads", metavar="N", min=1, help="Threads to use. [default: all cores]"),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="N", min=1, help="Shards to work on at a time. [default: 2]"),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory", metavar="SIZE", help="Memory to use, as 6GiB. [default: 80% of what is free]"
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with a run over the same shards that was stopped."),
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="S", min=0, help="Which exchange.")]
 Json = Annotated[

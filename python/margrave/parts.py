@@ -200,10 +200,10 @@ class Whole:
             **self.accounting,
         }
 
-    def notional(self) -> dict[str, float]:
-        """Return gross notional by status, for people to read."""
-        added: dict[str, float] = _added(part.notional for part in self.parts)
-        return added
+    def by_status(self) -> pl.DataFrame:
+        """Return `status` and `gross_notional`, a row for each status, for people to read."""
+        added = _added(part.notional for part in self.parts)
+        return pl.DataFrame({"status": list(added), "gross_notional": list(added.values())})
 
 
 def _over(digests: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ run has published there has lost, and changes nothing.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
 import secrets
@@ -36,13 +37,16 @@ _TABLES = (
     *("positions", "balances", "instruments", "assets", "accounts", "tiers", "weights"),
     *("buckets", "totals", "rejects", "scenarios", "breach", "curve"),
 )
-_OURS = {"manifest.json", "rules.toml"} | {f"{name}.parquet" for name in _TABLES}
+_OURS = {"manifest.json", "rules.toml", "shards.json"} | {f"{name}.parquet" for name in _TABLES}
 
 #: A file in the folder of a table that is written in parts.
 _PART = re.compile(r"shard-\d+\.parquet")
 
 #: The folder of a date, under which its readers find it.
 _DATED = "business_date="
+
+#: What is of use until a folder is published, inside it.
+_SCRATCH = ".scratch"
 
 #: What a killed run leaves: a folder in the making, one that was moved away, a lock.
 _LEFT = re.compile(r"\.(.+)\.margrave-([0-9a-f]{8}|[0-9a-f]{8}\.old|lock)")
@@ -63,6 +67,7 @@ class Publication:
         out: The folder to publish.
         name: How people know it.
         date: The business date that it is the result of, where one was given.
+        keeps: Whether what was written and not committed stays for a run that resumes it.
 
     Example:
         Nothing is at `out` before the last line, everything is after it:
@@ -80,6 +85,7 @@ class Publication:
         overwrite: bool = False,
         inputs: Iterable[Path] = (),
         date: str | None = None,
+        resume: bool = False,
     ) -> None:
         """Check `out`, and remove what killed runs left beside it; write nothing yet.
 
@@ -90,6 +96,7 @@ class Publication:
             inputs: What is being read and must not be replaced.
             date: Publish in `out/business_date=DATE` instead, and replace what is there as
                 long as it is Margrave's alone. Other dates are left as they are.
+            resume: Go on with what a run that was stopped left there, where it `keeps` it.
 
         Raises:
             OutputRefusedError: `out` is no folder that can be written or replaced.
@@ -98,6 +105,7 @@ class Publication:
         self.date = date
         self.overwrite = overwrite
         self.name = str(out if date is None else out / f"{_DATED}{date}")
+        self.keeps = False
         self._stage: Path | None = None
         self._held = contextlib.ExitStack()
         with self._trouble(self.name):
@@ -106,6 +114,8 @@ class Publication:
             self.out = _place(out) if date is None else _place(out) / f"{_DATED}{date}"
             if self.out.is_symlink():
                 raise OutputRefusedError(f"{self.name} is a symbolic link, which is not followed")
+            if resume:
+                self._adopt()
             _tidy(self.out, dated=date is not None)
             self._seen = _state(self.out, self._held)
             _refuse_input(self.out, self.name, inputs)
@@ -134,6 +144,40 @@ class Publication:
                 file.flush()
                 os.fsync(file.fileno())
 
+    def copy(self, name: str, path: Path) -> None:
+        """Add the file `name` with what the file at `path` holds.
+
+        Raises:
+            UnpublishedError: It cannot be read or written.
+        """
+        with self._trouble(f"{self.name}/{name}"):
+            copied = self._staged() / name
+            copied.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, copied)
+            with copied.open("rb+") as file:
+                os.fsync(file.fileno())
+
+    def scratch(self) -> Path:
+        """Return a folder for what is of use until the commit, and gone after it.
+
+        Raises:
+            UnpublishedError: It cannot be made.
+        """
+        with self._trouble(self.name):
+            folder = self._staged() / _SCRATCH
+            folder.mkdir(exist_ok=True)
+            return folder
+
+    def written(self, name: str) -> dict[str, Any] | None:
+        """Return bytes and BLAKE3 of a file that was written, None where it was not.
+
+        Raises:
+            UnpublishedError: It cannot be read again.
+        """
+        with self._trouble(f"{self.name}/{name}"):
+            path = self._staged() / name
+            return record(path) if path.is_file() else None
+
     def records(self) -> dict[str, dict[str, Any]]:
         """Return bytes and BLAKE3 of each file that was written so far, by name, sorted.
 
@@ -142,7 +186,8 @@ class Publication:
         """
         with self._trouble(self.name):
             stage = self._staged()
-            paths = sorted(path for path in stage.rglob("*") if path.is_file())
+            scratch = stage / _SCRATCH
+            paths = sorted(p for p in stage.rglob("*") if p.is_file() and scratch not in p.parents)
             return {path.relative_to(stage).as_posix(): record(path) for path in paths}
 
     def commit(self) -> None:
@@ -155,6 +200,8 @@ class Publication:
         old = None
         with self._trouble(self.name):
             stage = self._staged()
+            if (scratch := stage / _SCRATCH).exists():
+                shutil.rmtree(scratch)
             for folder in [path for path in stage.iterdir() if path.is_dir()]:
                 swap.flush(folder)
             with turn(self.out):
@@ -176,10 +223,10 @@ class Publication:
         self._held.close()
 
     def discard(self) -> None:
-        """Remove what was written and not committed."""
-        if self._stage is not None:
+        """Remove what was written and not committed, unless it is kept."""
+        if self._stage is not None and not self.keeps:
             swap.remove(self._stage)
-            self._stage = None
+        self._stage = None
         self._held.close()
 
     def __enter__(self) -> Publication:
@@ -194,6 +241,20 @@ class Publication:
     ) -> None:
         """Discard what was not committed."""
         self.discard()
+
+    def _adopt(self) -> None:
+        """Take over what a run that was stopped kept for this place."""
+        if not self.out.parent.is_dir():
+            return
+        with turn(self.out):
+            for path in sorted(self.out.parent.glob(f".{glob.escape(self.out.name)}.margrave-*")):
+                if self._stage is None and (path / _SCRATCH).is_dir():
+                    held = contextlib.ExitStack()
+                    if held.enter_context(locked(path)):
+                        self._stage = path
+                        self._held.enter_context(held)
+                    else:
+                        held.close()
 
     def _staged(self) -> Path:
         if self._stage is None:

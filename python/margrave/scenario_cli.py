@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from margrave import delivery, gates, night
+from margrave import delivery, gates, night, sharded_cli, shards
 from margrave.options import (
     Date,
     Debug,
@@ -22,18 +22,22 @@ from margrave.options import (
     LogJson,
     MaxMarkAge,
     MaxRejects,
+    Memory,
     Night,
     OnError,
     Out,
     Overwrite,
     Quiet,
+    Resume,
     Ruleset,
     Threads,
     Tiers,
     Weights,
+    Workers,
     run_of,
     session_of,
 )
+from margrave.sharded_cli import Work
 from margrave.sources import Sources
 
 if TYPE_CHECKING:
@@ -73,6 +77,9 @@ def stress(
     max_mark_age: MaxMarkAge = None,
     on_error: OnError = "quarantine",
     threads: Threads = None,
+    workers: Workers = None,
+    memory: Memory = None,
+    resume: Resume = False,
     as_json: Json = False,
     log_json: LogJson = False,
     quiet: Quiet = False,
@@ -81,13 +88,17 @@ def stress(
     """Compute every account of a night in many scenarios.
 
     Written to --out are scenarios and accounts, each with its worst scenario (.parquet), and
-    manifest.json. Exit code and totals are those of the market as given.
+    manifest.json; of a night in shards accounts is a folder, a file each shard. Exit code and
+    totals are those of the market as given.
     """
     session = session_of(context, quiet, debug, log_json)
     from margrave import report
     from margrave.publish import Publication
 
     files = night.find(folder)
+    work = Work.planned(
+        files, shards.find(folder), threads=threads, workers=workers, room=memory, resume=resume
+    )
     sources = _sources(scenarios)
     named = [source for source in sources if isinstance(source, Path)]
     read = Sources({**files, "scenarios": named})
@@ -96,11 +107,22 @@ def stress(
     wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
     given = [*_given(rules, tiers, weights), *named]
     inputs = [folder, *given]
-    publication = session.enter(Publication(out, overwrite=overwrite, inputs=inputs, date=date))
+    publication = session.enter(
+        Publication(out, overwrite=overwrite, inputs=inputs, date=date, resume=resume)
+    )
     with session.step("read", f"reading {folder}"), night.reading():
         ruleset = night.ruleset(folder, rules, tiers=tiers, weights=weights, sources=read)
         market = _market(files)
         moves = _together(sources, market)
+    if work.cut is not None:
+        with night.reading():
+            result = sharded_cli.stress(
+                *(session, work, ruleset, publication, run, on_error),
+                market=market,
+                scenarios=moves,
+            )
+        return delivery.hand_over(session, result, publication, run, wanted=wanted, as_json=as_json)
+    with session.step("read", f"reading {folder}"), night.reading():
         book = _book(files, on_error, threads)
     with delivery.computing(session, "stress", f"stressing {folder}"):
         found = book.stress(market, ruleset, moves, threads=threads)
@@ -137,6 +159,9 @@ def breach(
     max_mark_age: MaxMarkAge = None,
     on_error: OnError = "quarantine",
     threads: Threads = None,
+    workers: Workers = None,
+    memory: Memory = None,
+    resume: Resume = False,
     as_json: Json = False,
     log_json: LogJson = False,
     quiet: Quiet = False,
@@ -145,7 +170,8 @@ def breach(
     """Compute the move that brings each account to its trigger.
 
     Written to --out are breach, a row for each account, curve, how much is past its trigger
-    at which shock (.parquet), and manifest.json. Exit code and totals are those of the market
+    at which shock (.parquet), and manifest.json; of a night in shards breach is a folder, a file
+    each shard. Exit code and totals are those of the market
     as given.
     """
     session = session_of(context, quiet, debug, log_json)
@@ -155,6 +181,9 @@ def breach(
     from margrave.publish import Publication
 
     files = night.find(folder)
+    work = Work.planned(
+        files, shards.find(folder), threads=threads, workers=workers, room=memory, resume=resume
+    )
     asked = _direction(direction)
     named = [asked] if isinstance(asked, Path) else []
     read = Sources({**files, "direction": named})
@@ -164,11 +193,23 @@ def breach(
     wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
     given = [*_given(rules, tiers, weights), *named]
     inputs = [folder, *given]
-    publication = session.enter(Publication(out, overwrite=overwrite, inputs=inputs, date=date))
+    publication = session.enter(
+        Publication(out, overwrite=overwrite, inputs=inputs, date=date, resume=resume)
+    )
     with session.step("read", f"reading {folder}"), night.reading():
         ruleset = night.ruleset(folder, rules, tiers=tiers, weights=weights, sources=read)
         market = _market(files)
         checked = check_direction(asked, market.factors)
+    if work.cut is not None:
+        with night.reading():
+            result = sharded_cli.breach(
+                *(session, work, ruleset, publication, run, on_error),
+                market=market,
+                direction=checked,
+                name=direction,
+            )
+        return delivery.hand_over(session, result, publication, run, wanted=wanted, as_json=as_json)
+    with session.step("read", f"reading {folder}"), night.reading():
         book = _book(files, on_error, threads)
     with session.step("sweep", f"sweeping {folder}"):
         base = book.sweep(market, ruleset, threads=threads)

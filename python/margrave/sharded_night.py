@@ -6,8 +6,8 @@ of its own at once; what is left of it is a `Part`, and the few rows that people
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import polars as pl
@@ -15,11 +15,12 @@ import polars as pl
 import margrave as mg
 from margrave import report, sharded
 from margrave.exact import rounded
+from margrave.ledger import Done, Ledger
 from margrave.parts import Part, Whole
 from margrave.publish import Publication
 from margrave.shards import Shards, file_name
 
-__all__ = ["Done", "ShardedNight"]
+__all__ = ["ShardedNight"]
 
 _TABLES = ("accounts", "buckets", "positions")
 
@@ -28,14 +29,6 @@ _COUNTS = (
     *("accounts", "liquidatable_accounts", "newly_liquidatable_accounts", "bankrupt_accounts"),
 )
 _MONEY = ("liquidatable_notional", "total_bad_debt", "total_margin_deficit")
-
-
-@dataclass(frozen=True)
-class Done:
-    """What is kept of a shard: its summary, and frames of few or narrow rows."""
-
-    part: Part
-    frames: dict[str, pl.DataFrame] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,7 +42,10 @@ class ShardedNight:
         on_error: Whether bad rows are set aside, or refuse the night.
         threads: How many threads a shard may use.
         workers: How many shards are in work at a time.
+        key: What decides the result of a shard, as text.
         show: Told how much is done, from 0 to 1.
+        told: Told of each finished shard, with whether it was done already.
+        reused: The shards that were done already.
     """
 
     shards: Shards
@@ -58,7 +54,10 @@ class ShardedNight:
     on_error: Literal["raise", "quarantine"]
     threads: int | None
     workers: int
+    key: Callable[[int], str]
     show: Callable[[float], object]
+    told: Callable[[int, bool], object]
+    reused: list[int]
 
     def market(self) -> mg.Market:
         """Return the market, which all shards have in common."""
@@ -85,7 +84,7 @@ class ShardedNight:
             accounts, positions = report.candidates(swept.accounts, swept.positions, worst, held)
             return Done(Part.of(swept), {"accounts": accounts, "positions": positions})
 
-        return self._together(work)
+        return self._together(work, _TABLES)
 
     def stress(self, market: mg.Market, scenarios: object) -> tuple[Whole, dict[str, pl.DataFrame]]:
         """Put every shard through all scenarios, and write its accounts.
@@ -103,7 +102,7 @@ class ShardedNight:
             frames = {"scenarios": found.scenarios} if shard == 0 else {}
             return Done(Part.of(found.base, found.manifest, more), frames)
 
-        whole, frames = self._together(work)
+        whole, frames = self._together(work, ("accounts",))
         return whole, {"scenarios": _scenarios(frames["scenarios"], whole)}
 
     def breach(
@@ -127,7 +126,7 @@ class ShardedNight:
             narrow = found.drop("account_id").with_columns(base.accounts["gross_notional"])
             return Done(Part.of(base, facts), {"breach": narrow})
 
-        whole, frames = self._together(work)
+        whole, frames = self._together(work, ("breach",))
         found = frames["breach"].with_row_index("account_id")
         curve = mg.liquidation_curve(found, found.select("account_id", "gross_notional"))
         return whole, {"breach": found.drop("gross_notional"), "curve": curve}
@@ -146,10 +145,32 @@ class ShardedNight:
     def _check(self, shard: int, swept: mg.Sweep) -> None:
         self.shards.check_accounts(shard, swept.accounts["account_id"])
 
-    def _together(self, work: Callable[[int], Done]) -> tuple[Whole, dict[str, pl.DataFrame]]:
-        """Work through all shards; return their sum, and their frames one below another."""
+    def _together(
+        self, work: Callable[[int], Done], tables: Sequence[str]
+    ) -> tuple[Whole, dict[str, pl.DataFrame]]:
+        """Work through all shards; return their sum, and their frames one below another.
+
+        Args:
+            work: Reads, computes and writes a shard.
+            tables: The tables that it writes.
+        """
+        ledger = Ledger(self.publication, self.key)
+
+        def once(shard: int) -> Done:
+            done = ledger.get(shard)
+            is_there = done is not None
+            if done is None:
+                done = work(shard)
+                ledger.put(shard, done, [file_name(name, shard) for name in tables])
+            self.told(shard, is_there)
+            return done
+
         numbers = range(self.shards.count)
-        done = sharded.run(numbers, work, workers=self.workers, show=self.show)
+        try:
+            done = sharded.run(numbers, once, workers=self.workers, show=self.show)
+        except mg.MargraveError:  # the same command would end in the same way
+            self.publication.keeps = False
+            raise
         in_order = [done[number] for number in numbers]
         names = dict.fromkeys(name for one in in_order for name in one.frames)
         frames = {

@@ -8,7 +8,7 @@ it has been digested ends the run: nobody could say which of its bytes were used
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,11 @@ class Sources:
         """Return the files noted under this name, in order, by their absolute paths."""
         return [path for path, _ in self._noted.get(name, [])]
 
-    def records(self) -> dict[str, list[dict[str, Any]]]:
+    def records(self, *, but: Collection[str] = ()) -> dict[str, list[dict[str, Any]]]:
         """Return path, bytes and BLAKE3 of each file, in the order in which they were noted.
+
+        Args:
+            but: What to leave out.
 
         Raises:
             ChangedError: A file has changed since it was noted.
@@ -63,6 +66,7 @@ class Sources:
         return {
             name: [{"path": str(path), **_unchanged(path, state)} for path, state in files]
             for name, files in self._noted.items()
+            if name not in but
         }
 
 

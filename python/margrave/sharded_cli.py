@@ -1,0 +1,248 @@
+"""How the commands work through a night in shards, and how much room they have for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from margrave import memory, night
+from margrave.delivery import Result, heading
+from margrave.shards import FRAMES, Shards
+from margrave.sources import record
+from margrave.terminal import Session
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    import margrave as mg
+    from margrave.manifest import Run
+    from margrave.parts import Whole
+    from margrave.publish import Publication
+    from margrave.sharded_night import ShardedNight
+
+__all__ = ["Work", "breach", "stress", "sweep"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """How a night is worked through: what its result does not depend on.
+
+    Attributes:
+        cut: The night in shards, None where it is in none.
+        threads: How many threads a shard may use, None for its share of all cores.
+        workers: How many shards are in work at a time.
+        resume: Whether a run that was stopped is to be gone on with.
+    """
+
+    cut: Shards | None
+    threads: int | None
+    workers: int
+    resume: bool
+
+    @classmethod
+    def planned(
+        cls,
+        files: Mapping[str, Sequence[Path]],
+        cut: Shards | None,
+        *,
+        threads: int | None,
+        workers: int | None,
+        room: str | None,
+        resume: bool,
+    ) -> Work:
+        """Return how to work through a night in the memory that there is.
+
+        Args:
+            files: The files of the night.
+            cut: The night in shards, if it is.
+            threads: `--threads`.
+            workers: `--workers`.
+            room: `--memory`.
+            resume: `--resume`.
+
+        Raises:
+            RefusedError: The night, or a shard of it, takes more memory than there is; or what is
+                asked for is for nights in shards, and this one is whole.
+        """
+        free = memory.parsed(room) if room else int(memory.SHARE * memory.free())
+        if cut is None:
+            if resume or workers is not None:
+                what = "--resume" if resume else "--workers"
+                raise night.RefusedError(
+                    f"{what}: this night is not in shards\nhint: cut it with margrave shard first"
+                )
+            _require(memory.estimate(files), free, "the night", 2 * memory.estimate(files) // free)
+            return cls(None, threads, 1, False)
+        largest = max(memory.estimate(cut.of(shard)) for shard in range(cut.count))
+        _require(largest, free, "a shard of it", cut.count * (largest // max(1, free) + 1))
+        most = max(1, (free - memory.BASE) // max(1, largest - memory.BASE))
+        most = min(most, cut.count)
+        return cls(cut, threads, min(workers or min(most, _WORKERS), most), resume)
+
+
+#: Shards in work at a time unless more are asked for: one reads and writes while one computes.
+_WORKERS = 2
+
+
+def _require(needed: int, free: int, what: str, shards: int) -> None:
+    if needed > free:
+        raise night.RefusedError(
+            f"{what} takes about {memory.shown(needed)} of memory, and {memory.shown(free)} may be "
+            "used\nhint: cut it into files that fit: margrave shard NIGHT --shards "
+            f"{max(2, shards)} --out DIR; or allow more with --memory"
+        )
+
+
+def sweep(
+    session: Session,
+    work: Work,
+    ruleset: mg.Rules,
+    publication: Publication,
+    run: Run,
+    on_error: Literal["raise", "quarantine"],
+) -> Result:
+    """Sweep a night in shards."""
+    from margrave import report
+
+    with session.step("sweep", f"sweeping {_whose(work)}") as show:
+        of_night = _night(session, work, ruleset, publication, run, on_error, show)
+        whole, shown = of_night.sweep(worst=3, held=1)
+    unit = ruleset.valuation_asset
+    counts = whole.counts()
+    parts = [
+        heading(ruleset, accounts=counts["accounts"], positions=counts["positions"]),
+        report.summary(whole.by_status(), whole.totals, whole.rejects, unit=unit),
+        report.accounting(whole.accounting),
+        report.worst(shown["accounts"], shown["positions"], unit=unit, count=3, held=1),
+    ]
+    text = "" if session.quiet else "\n\n".join(parts) + "\n"
+    tables = {"totals": whole.totals, "rejects": whole.rejects}
+    return _result(whole, ruleset, tables, text)
+
+
+def stress(
+    session: Session,
+    work: Work,
+    ruleset: mg.Rules,
+    publication: Publication,
+    run: Run,
+    on_error: Literal["raise", "quarantine"],
+    *,
+    market: mg.Market,
+    scenarios: object,
+) -> Result:
+    """Put a night in shards through scenarios."""
+    from margrave import report
+
+    with session.step("stress", f"stressing {_whose(work)}") as show:
+        of_night = _night(session, work, ruleset, publication, run, on_error, show)
+        whole, tables = of_night.stress(market, scenarios)
+    count = tables["scenarios"].height
+    told = report.scenarios(tables["scenarios"], unit=ruleset.valuation_asset)
+    text = _text(session, ruleset, {"scenarios": count}, told, whole)
+    return _result(whole, ruleset, tables, text, scenarios=count)
+
+
+def breach(
+    session: Session,
+    work: Work,
+    ruleset: mg.Rules,
+    publication: Publication,
+    run: Run,
+    on_error: Literal["raise", "quarantine"],
+    *,
+    market: mg.Market,
+    direction: str | dict[str, float],
+    name: str,
+) -> Result:
+    """Move a night in shards along a direction."""
+    from margrave import report
+
+    with session.step("breach", f"moving {_whose(work)} along the direction") as show:
+        of_night = _night(session, work, ruleset, publication, run, on_error, show)
+        whole, found = of_night.breach(market, direction)
+    unit = ruleset.valuation_asset
+    told = report.breach(found["breach"], found["curve"], direction=name, unit=unit)
+    text = _text(session, ruleset, {}, told, whole)
+    return _result(whole, ruleset, {"curve": found["curve"]}, text, direction=direction)
+
+
+def _night(
+    session: Session,
+    work: Work,
+    ruleset: mg.Rules,
+    publication: Publication,
+    run: Run,
+    on_error: Literal["raise", "quarantine"],
+    show: Any,
+) -> ShardedNight:
+    from margrave import engine
+    from margrave.sharded_night import ShardedNight
+
+    cut = work.cut
+    assert cut is not None
+    common = {
+        "versions": [engine.version(), engine.numerics()],
+        "ruleset": ruleset.hash,
+        "command": run.command,
+        "files": run.sources.records(but=FRAMES),
+    }
+
+    def key(shard: int) -> str:
+        files = {name: [record(path) for path in paths] for name, paths in cut.of(shard).items()}
+        return json.dumps([common, shard, files], sort_keys=True)
+
+    def told(shard: int, is_reused: bool) -> None:
+        if is_reused:
+            reused.append(shard)
+        session.tell("shard", shard=shard, of=cut.count, reused=is_reused)
+
+    reused: list[int] = []
+    session.at_stop = "finished shards are kept: the same command with --resume goes on from there"
+    threads = work.threads or max(1, engine.cores() // work.workers)
+    return ShardedNight(
+        cut, ruleset, publication, on_error, threads, work.workers, key, show, told, reused
+    )
+
+
+def _whose(work: Work) -> str:
+    assert work.cut is not None
+    return f"{work.cut.count} shards of {work.cut.folder}"
+
+
+def _text(
+    session: Session, ruleset: mg.Rules, counts: Mapping[str, int], told: str, whole: Whole
+) -> str:
+    from margrave import report
+
+    if session.quiet:
+        return ""
+    parts = [heading(ruleset, accounts=whole.counts()["accounts"], **counts), told]
+    if whole.rejects.height:
+        parts.append(report.rejected(whole.rejects))
+    return "\n\n".join([*parts, report.accounting(whole.accounting)]) + "\n"
+
+
+def _result(
+    whole: Whole,
+    ruleset: mg.Rules,
+    tables: Mapping[str, pl.DataFrame],
+    text: str,
+    **more: Any,
+) -> Result:
+    from margrave import engine
+
+    def manifest() -> dict[str, Any]:
+        return {
+            "margrave_version": engine.version(),
+            "numerics": engine.numerics(),
+            "ruleset_id": ruleset.id,
+            "ruleset_hash": ruleset.hash,
+            **whole.about(tables),
+            **more,
+        }
+
+    return Result(whole, ruleset, tables, manifest, text)
