@@ -23,7 +23,8 @@ import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run where it is ignored
 import polars as pl
 import margrave
-from margrave import cli, publish
+from pathlib import Path
+from margrave import cli, swap
 
 def wait(what):
     print(what, flush=True)
@@ -31,7 +32,7 @@ def wait(what):
         time.sleep(0.1)
 
 stop = sys.argv.pop(1)
-sweep, write, remove = margrave.sweep, pl.DataFrame.write_parquet, publish._remove
+sweep, write, remove = margrave.sweep, pl.DataFrame.write_parquet, swap.remove
 
 def slow_sweep(*arguments, **options):
     if stop == "sweeping":
@@ -43,14 +44,15 @@ def slow_sweep(*arguments, **options):
             pass
     return sweep(*arguments, **options)
 
-def slow_write(frame, path, **options):
-    write(frame, path, **options)
-    if stop in ("writing", "removing") and path.name == "positions.parquet":
+def slow_write(frame, file, **options):
+    write(frame, file, **options)
+    name = Path(file.name).name
+    if stop in ("writing", "removing") and name == "positions.parquet":
         wait("writing")
-    if stop == "deep in polars" and path.name == "positions.parquet":
+    if stop == "deep in polars" and name == "positions.parquet":
         big = pl.select(a=pl.int_range(20_000_000)).with_columns(b=pl.col("a").cast(pl.String))
         print(stop, flush=True)
-        write(big, path, compression="zstd", compression_level=19)
+        write(big, file, compression="zstd", compression_level=19)
 
 def slow_remove(path):
     if stop == "removing":
@@ -58,7 +60,7 @@ def slow_remove(path):
         time.sleep(1)
     remove(path)
 
-margrave.sweep, pl.DataFrame.write_parquet, publish._remove = slow_sweep, slow_write, slow_remove
+margrave.sweep, pl.DataFrame.write_parquet, swap.remove = slow_sweep, slow_write, slow_remove
 cli.main()
 """
 

@@ -43,9 +43,8 @@ def test_a_run_that_fails_at_any_of_its_first_calls_leaves_a_whole_night(
 ) -> None:
     calls = under_fault(sweep)
     for at in range(FIRST):
-        word, wrong = judge(sweep, fault, calls, at)
+        _, wrong = judge(sweep, fault, calls, at)
         assert not wrong, f"{calls[at]}: {wrong}"
-        assert word != "unhit", calls[at]
 
 
 @traced
@@ -59,7 +58,6 @@ def test_a_run_that_fails_around_the_publishing_step_leaves_the_old_or_the_new_n
     for at in range(step - AROUND, step + AROUND):
         word, wrong = judge(sweep, fault, calls, at)
         assert not wrong, f"{calls[at]}: {wrong}"
-        assert word != "unhit", calls[at]
         nights.append(word.split(", ")[1])
     if fault == "SIGKILL":  # before its call
         assert nights == ["old"] * (AROUND + 1) + ["new"] * (AROUND - 1)

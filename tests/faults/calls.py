@@ -128,7 +128,7 @@ def _calls(lines: Iterable[str], watched: Iterable[Path]) -> list[Call]:
 def _alone(calls: Sequence[Call], at: int) -> tuple[list[str], dict[str, int]]:
     """Return which path to watch, and the number of the call `at` among those of its name."""
     call = calls[at]
-    path = call.paths[-1]
+    path = call.paths[0]  # strace looks at no other one of a rename
     number = 1 + sum(
         (one.thread, one.name) == (call.thread, call.name) and path in one.paths
         for one in calls[:at]

@@ -54,12 +54,14 @@ class Case:
         old: What is in place before: a copy is put there for each fault.
         old_content: The same, as it is compared.
         new_content: What the command publishes.
+        is_final: Whether the command is refused where it has published already.
     """
 
     run: Run
     old: Path
     old_content: Content
     new_content: Content
+    is_final: bool
 
     def reset(self) -> None:
         """Put the old night in place, and nothing else."""
@@ -122,7 +124,7 @@ def _case(command: str, folder: Path, nursery: Nursery) -> Case:
     _publish(run)
     new_content = content(place)
     assert old_content != new_content
-    made = Case(run, old, old_content, new_content)
+    made = Case(run, old, old_content, new_content, is_final=command == "first")
     made.reset()
     return made
 
@@ -172,9 +174,11 @@ def judge(case: Case, fault: str, calls: Sequence[Call], at: int) -> tuple[str, 
     how = "killed" if ended.code == -9 else f"exit {ended.code}"
     word = f"{how}, {which}" if was_hit else "unhit"
     wrong = [*_wrong(ended, which, fault, calls[at].name), *(["it hung"] if took > SLOW else [])]
+    if not was_hit:
+        wrong.append("the run did not come to that call")
     debris = case.beside()
     again = case.run.plain()
-    if again.code != 0:
+    if again.code != (2 if case.is_final and which == "new" else 0):
         wrong.append(f"the next run ends in {again.code}: {again.err}")
     if content(case.run.place) != case.new_content:
         wrong.append("the next run does not publish")
