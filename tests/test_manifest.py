@@ -273,3 +273,25 @@ def test_each_frame_has_the_digest_that_it_has_alone() -> None:
     assert parts == {name: engine.digests([(name, frame)])[0] for name, frame in frames}
     assert whole not in parts.values()
     assert engine.digests([]) == (EMPTY, {})
+
+
+# Dates
+
+
+def test_a_date_is_said_and_names_the_run(night: Path) -> None:
+    base = night.parent
+    plain = of("sweep", night, folder=base)
+    assert "business_date" not in plain
+    dated = []
+    for date in ("2026-12-25", "2026-12-26"):
+        ran = margrave("sweep", night, "--out", "dated", "--date", date, folder=base)
+        assert ran.code == 0, ran.err
+        dated.append(facts(base / "dated" / f"business_date={date}"))
+    assert [found["business_date"] for found in dated] == ["2026-12-25", "2026-12-26"]
+    assert len({found["run_id"] for found in (plain, *dated)}) == 3
+    assert all(found["command"] == plain["command"] for found in dated)
+    for command in ("verify", "replay"):
+        assert margrave(command, "dated/business_date=2026-12-26", folder=base).code == 0
+        ran = margrave(command, "dated", folder=base)
+        assert ran.code == 3
+        assert "hint: name one of its dates, dated/business_date=2026-12-26" in ran.err
