@@ -7,7 +7,7 @@ what such a command has: the sweep of the market as given, tables, a manifest, a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,7 @@ class Result:
         tables: What is written, by name.
         manifest: Makes the manifest: digests are computed only where somebody asks for them.
         text: What people are told; empty where the run is quiet.
+        folders: Tables in folders, a file each shard, which are written already.
     """
 
     swept: mg.Sweep | Whole
@@ -59,6 +60,7 @@ class Result:
     tables: Mapping[str, pl.DataFrame]
     manifest: Callable[[], dict[str, Any]]
     text: str
+    folders: Sequence[str] = ()
 
 
 def of_sweep(
@@ -156,7 +158,8 @@ def hand_over(
         facts = manifest.sealed(facts, {})
     session.say(result.text)
     if publication is not None:
-        session.say(f"Written to {publication.name}: {', '.join(result.tables)}, manifest.json")
+        written = ", ".join([*(f"{name}/" for name in result.folders), *result.tables])
+        session.say(f"Written to {publication.name}: {written}, manifest.json")
     session.say("Seconds: " + ", ".join(f"{n} {s:.2f}" for n, s in session.seconds.items()))
     tell_gates(session, verdict["gates"])
     if as_json:

@@ -31,7 +31,7 @@ def run(
     work: Callable[[int], _T],
     *,
     workers: int,
-    show: Callable[[float], object],
+    told: Callable[[int, _T], object],
 ) -> dict[int, _T]:
     """Return what `work` makes of each shard, by its number.
 
@@ -39,7 +39,7 @@ def run(
         shards: Their numbers.
         work: Reads, computes and writes a shard. Called from several threads at a time.
         workers: How many shards are in work at a time.
-        show: Told after each shard how much is done, from 0 to 1.
+        told: Told of each finished shard, by its number, in the thread of the caller.
 
     Raises:
         MargraveError: What the first shard of all that were refused says, with its number. The
@@ -50,7 +50,7 @@ def run(
     if workers == 1 or len(shards) == 1:
         for number in shards:
             done[number] = _named(work, number)
-            show(len(done) / len(shards))
+            told(number, done[number])
         return done
     stop = threading.Event()
     with ThreadPoolExecutor(workers, thread_name_prefix="shard") as pool:
@@ -59,8 +59,9 @@ def run(
             while left:
                 ready, _ = wait(left, timeout=_LOOK, return_when=FIRST_COMPLETED)
                 for future in sorted(ready, key=left.__getitem__):
-                    done[left.pop(future)] = future.result()
-                    show(len(done) / len(shards))
+                    number = left.pop(future)
+                    done[number] = future.result()
+                    told(number, done[number])
         except BaseException:
             stop.set()
             _forget(left)

@@ -110,6 +110,7 @@ def sweep(
     with session.step("sweep", f"sweeping {_whose(work)}") as show:
         of_night = _night(session, work, ruleset, publication, run, on_error, show)
         whole, shown = of_night.sweep(worst=3, held=1)
+    _tell_reused(session, work, of_night)
     unit = ruleset.valuation_asset
     counts = whole.counts()
     parts = [
@@ -120,7 +121,7 @@ def sweep(
     ]
     text = "" if session.quiet else "\n\n".join(parts) + "\n"
     tables = {"totals": whole.totals, "rejects": whole.rejects}
-    return _result(whole, ruleset, tables, text)
+    return _result(whole, ruleset, tables, text, ("accounts", "buckets", "positions"))
 
 
 def stress(
@@ -140,10 +141,11 @@ def stress(
     with session.step("stress", f"stressing {_whose(work)}") as show:
         of_night = _night(session, work, ruleset, publication, run, on_error, show)
         whole, tables = of_night.stress(market, scenarios)
+    _tell_reused(session, work, of_night)
     count = tables["scenarios"].height
     told = report.scenarios(tables["scenarios"], unit=ruleset.valuation_asset)
     text = _text(session, ruleset, {"scenarios": count}, told, whole)
-    return _result(whole, ruleset, tables, text, scenarios=count)
+    return _result(whole, ruleset, tables, text, ("accounts",), scenarios=count)
 
 
 def breach(
@@ -164,10 +166,13 @@ def breach(
     with session.step("breach", f"moving {_whose(work)} along the direction") as show:
         of_night = _night(session, work, ruleset, publication, run, on_error, show)
         whole, found = of_night.breach(market, direction)
+    _tell_reused(session, work, of_night)
     unit = ruleset.valuation_asset
     told = report.breach(found["breach"], found["curve"], direction=name, unit=unit)
     text = _text(session, ruleset, {}, told, whole)
-    return _result(whole, ruleset, {"curve": found["curve"]}, text, direction=direction)
+    return _result(
+        whole, ruleset, {"curve": found["curve"]}, text, ("breach",), direction=direction
+    )
 
 
 def _night(
@@ -196,16 +201,16 @@ def _night(
         return json.dumps([common, shard, files], sort_keys=True)
 
     def told(shard: int, is_reused: bool) -> None:
-        if is_reused:
-            reused.append(shard)
         session.tell("shard", shard=shard, of=cut.count, reused=is_reused)
 
-    reused: list[int] = []
     session.at_stop = "finished shards are kept: the same command with --resume goes on from there"
     threads = work.threads or max(1, engine.cores() // work.workers)
-    return ShardedNight(
-        cut, ruleset, publication, on_error, threads, work.workers, key, show, told, reused
-    )
+    return ShardedNight(cut, ruleset, publication, on_error, threads, work.workers, key, show, told)
+
+
+def _tell_reused(session: Session, work: Work, of_night: ShardedNight) -> None:
+    if work.resume:
+        session.say(f"Resumed: {len(of_night.reused)} of {_whose(work)} were finished already.")
 
 
 def _whose(work: Work) -> str:
@@ -231,6 +236,7 @@ def _result(
     ruleset: mg.Rules,
     tables: Mapping[str, pl.DataFrame],
     text: str,
+    folders: Sequence[str],
     **more: Any,
 ) -> Result:
     from margrave import engine
@@ -245,4 +251,4 @@ def _result(
             **more,
         }
 
-    return Result(whole, ruleset, tables, manifest, text)
+    return Result(whole, ruleset, tables, manifest, text, folders)

@@ -7,7 +7,7 @@ of its own at once; what is left of it is a `Part`, and the few rows that people
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import polars as pl
@@ -45,7 +45,7 @@ class ShardedNight:
         key: What decides the result of a shard, as text.
         show: Told how much is done, from 0 to 1.
         told: Told of each finished shard, with whether it was done already.
-        reused: The shards that were done already.
+        reused: The shards that were.
     """
 
     shards: Shards
@@ -57,7 +57,7 @@ class ShardedNight:
     key: Callable[[int], str]
     show: Callable[[float], object]
     told: Callable[[int, bool], object]
-    reused: list[int]
+    reused: list[int] = field(default_factory=list)
 
     def market(self) -> mg.Market:
         """Return the market, which all shards have in common."""
@@ -155,23 +155,31 @@ class ShardedNight:
             tables: The tables that it writes.
         """
         ledger = Ledger(self.publication, self.key)
+        finished = 0
 
-        def once(shard: int) -> Done:
+        def once(shard: int) -> tuple[Done, bool]:
             done = ledger.get(shard)
-            is_there = done is not None
-            if done is None:
-                done = work(shard)
-                ledger.put(shard, done, [file_name(name, shard) for name in tables])
-            self.told(shard, is_there)
-            return done
+            if done is not None:
+                return done, True
+            done = work(shard)
+            ledger.put(shard, done, [file_name(name, shard) for name in tables])
+            return done, False
+
+        def told(shard: int, result: tuple[Done, bool]) -> None:
+            nonlocal finished
+            finished += 1
+            self.show(finished / self.shards.count)
+            if result[1]:
+                self.reused.append(shard)
+            self.told(shard, result[1])
 
         numbers = range(self.shards.count)
         try:
-            done = sharded.run(numbers, once, workers=self.workers, show=self.show)
+            done = sharded.run(numbers, once, workers=self.workers, told=told)
         except mg.MargraveError:  # the same command would end in the same way
             self.publication.keeps = False
             raise
-        in_order = [done[number] for number in numbers]
+        in_order = [done[number][0] for number in numbers]
         names = dict.fromkeys(name for one in in_order for name in one.frames)
         frames = {
             name: pl.concat([one.frames[name] for one in in_order if name in one.frames])

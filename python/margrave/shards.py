@@ -77,13 +77,16 @@ class Shards:
         for name in self._cut():
             there = {path.name for path in self.files[name]}
             wanted = {Path(file_name(name, shard)).name for shard in range(self.count)}
-            for what, names in (("lacks", wanted - there), ("holds", there - wanted)):
-                if names:
-                    raise night.RefusedError(
-                        f"{self.folder / name} {what} {', '.join(sorted(names)[:_SHOWN])}; "
-                        f"{MARK} says {self.count} shards\nhint: cut the night again with "
-                        "margrave shard"
-                    )
+            faults = [
+                f"{what} {', '.join(sorted(names)[:_SHOWN])}"
+                for what, names in (("lacks", wanted - there), ("holds", there - wanted))
+                if names
+            ]
+            if faults:
+                raise night.RefusedError(
+                    f"{self.folder / name} {' and '.join(faults)}; {MARK} says {self.count} shards"
+                    "\nhint: cut the night again with margrave shard"
+                )
 
     def check_accounts(self, shard: int, ids: pl.Series) -> None:
         """Refuse a shard that holds accounts of another: their rows would never meet.
