@@ -40,7 +40,7 @@ wheel:  ## build the wheel and try it in an environment of its own
 fuzz:  ## 100,000 hostile calls of the public API (minutes)
 	PYTHONPATH=tests $(PYTHON) -m fuzz.border --calls 100000 --seconds 3600 --seed 1
 
-faults:  ## every system call under the output fails once, by each fault, and two runs race (half an hour; needs strace)
+faults:  ## every system call under the output fails once, by each fault, and two runs race (a quarter of an hour; needs strace)
 	PYTHONPATH=tests $(PYTHON) -m faults.race --rounds 1000
 	PYTHONPATH=tests $(PYTHON) -m faults.loop
 
