@@ -1,6 +1,6 @@
 """Every system call of `sweep` and `stress` under their output fails once, by every fault.
 
-    PYTHONPATH=tests python -m faults.loop            (make faults: every call, a quarter of an hour)
+    PYTHONPATH=tests python -m faults.loop   (make faults: every call, a quarter of an hour)
     PYTHONPATH=tests python -m faults.loop --calls 20
 
 After each fault the place holds the old night or the new one, byte for byte (seconds apart), the
