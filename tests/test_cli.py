@@ -127,6 +127,7 @@ def test_presets_are_listed_and_shown(tmp_path: Path) -> None:
         "check",
         "verify",
         "replay",
+        "shard",
         "rules",
         "rules list",
         "rules show",

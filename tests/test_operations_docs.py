@@ -19,9 +19,6 @@ ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 BLOCKS: list[str] = re.findall(r"^```\w+\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
-#: Options of the same release that the command line here need not have yet.
-ARRIVING = {"--date"}
-
 COMMON = {"schema", "time", "event"}
 
 
@@ -62,13 +59,13 @@ def test_every_command_that_is_shown_has_its_options() -> None:
     assert len(commands()) >= 6
     for command, given in commands():
         assert given
-        assert set(given) <= known[command] | ARRIVING
+        assert set(given) <= known[command]
 
 
 def test_every_option_that_is_named_is_there() -> None:
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TEXT))
     assert len(named) >= 10
-    assert named <= set().union(*options().values()) | ARRIVING
+    assert named <= set().union(*options().values())
 
 
 def test_the_commands_that_have_gates_and_a_log_are_those_that_are_named() -> None:

@@ -403,6 +403,14 @@ def test_a_night_that_is_too_big_is_refused_before_it_is_read(whole: Path, tmp_p
     assert names(tmp_path) == []
 
 
+def test_check_says_how_much_memory_a_night_takes(whole: Path) -> None:
+    ran = run("check", whole, "--json")
+    assert "Memory: about" in ran.err
+    assert json.loads(ran.out)["estimated_peak_bytes"] == memory.estimate(night.find(whole))
+    refused = run("check", whole, "--memory", "100MB", code=2)
+    assert "margrave shard" in refused.err
+
+
 def test_options_of_shards_are_refused_for_a_whole_night(whole: Path, tmp_path: Path) -> None:
     for option in (["--resume"], ["--workers", 2]):
         ran = run("sweep", whole, *option, "--out", tmp_path / "out", code=2)

@@ -344,6 +344,7 @@ def check(
         ),
     ] = False,
     threads: Threads = None,
+    memory: Memory = None,
     as_json: Json = False,
     log_json: LogJson = False,
     quiet: Quiet = False,
@@ -352,14 +353,15 @@ def check(
     """Say what is wrong with a night, by rule; write nothing.
 
     Shows how many values break each rule, and the first of them. Goes past the first
-    refusal: the ruleset, the book and the market are each looked at. Ends with the exit code
-    that sweep would end with.
+    refusal: the ruleset, the book and the market are each looked at. Says how much memory a
+    sweep takes at its peak. Ends with the exit code that sweep would end with.
     """
     session = session_of(context, quiet, debug, log_json)
     from margrave import checks
 
     files = night.find(folder)
     wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
+    peak = sharded_cli.peak(files, memory)
     with session.step("check", f"checking {folder}"), night.reading():
         found = checks.examine(folder, files, rules, tiers=tiers, weights=weights, threads=threads)
     result, ruleset = found.swept, found.ruleset
@@ -367,12 +369,13 @@ def check(
         return _refuse(session, found.refusals)
     broken = checks.faults(result.rejects)
     verdict, code = delivery.judge(result, wanted)
-    session.say(checks.text(result, ruleset, broken))
+    session.say(f"{checks.text(result, ruleset, broken)}Memory: {peak[1]}\n")
     looked = _look(session, files, found) if hygiene else {}
     delivery.tell_rejects(session, result)
     delivery.tell_gates(session, verdict["gates"])
     if as_json:
-        session.answer(delivery.printed({**result.manifest, "faults": broken, **looked, **verdict}))
+        about = {"estimated_peak_bytes": peak[0], "faults": broken, **looked}
+        session.answer(delivery.printed({**result.manifest, **about, **verdict}))
     return code
 
 

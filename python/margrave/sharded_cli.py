@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from margrave.publish import Publication
     from margrave.sharded_night import ShardedNight
 
-__all__ = ["Work", "breach", "stress", "sweep"]
+__all__ = ["Work", "breach", "peak", "stress", "sweep"]
 
 
 @dataclass(frozen=True)
@@ -67,20 +67,35 @@ class Work:
             RefusedError: The night, or a shard of it, takes more memory than there is; or what is
                 asked for is for nights in shards, and this one is whole.
         """
-        free = memory.parsed(room) if room else int(memory.SHARE * memory.free())
         if cut is None:
             if resume or workers is not None:
                 what = "--resume" if resume else "--workers"
                 raise night.RefusedError(
                     f"{what}: this night is not in shards\nhint: cut it with margrave shard first"
                 )
-            _require(memory.estimate(files), free, "the night", 2 * memory.estimate(files) // free)
+            peak(files, room)
             return cls(None, threads, 1, False)
+        free = _free(room)
         largest = max(memory.estimate(cut.of(shard)) for shard in range(cut.count))
         _require(largest, free, "a shard of it", cut.count * (largest // max(1, free) + 1))
         most = max(1, (free - memory.BASE) // max(1, largest - memory.BASE))
         most = min(most, cut.count)
         return cls(cut, threads, min(workers or min(most, _WORKERS), most), resume)
+
+
+def peak(files: Mapping[str, Sequence[Path]], room: str | None) -> tuple[int, str]:
+    """Return the bytes that a night takes whole at the peak of a sweep, and a line that says so.
+
+    Raises:
+        RefusedError: That is more than may be used.
+    """
+    free, needed = _free(room), memory.estimate(files)
+    _require(needed, free, "the night", needed * 2 // max(1, free) + 1)
+    return needed, f"about {memory.shown(needed)} at the peak of a sweep"
+
+
+def _free(room: str | None) -> int:
+    return memory.parsed(room) if room else int(memory.SHARE * memory.free())
 
 
 #: Shards in work at a time unless more are asked for: one reads and writes while one computes.
