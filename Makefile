@@ -12,7 +12,7 @@ develop:  ## rebuild the extension after a change in Rust
 	VIRTUAL_ENV=$(abspath .venv) $(PYTHON) -m maturin develop --release
 
 test:  ## all tests, Python and Rust
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n auto
 	cargo test
 
 lint:  ## style, types, stub

@@ -159,11 +159,11 @@ from margrave.publish import Publication
 publish = delivery.publish
 
 
-def late(session, publication, files):
+def late(session, publication, *rest):
     with Publication(publication.out.parent, date=publication.date) as other:
         other.write("manifest.json", "first")
         other.commit()
-    publish(session, publication, files)
+    publish(session, publication, *rest)
 
 
 delivery.publish = late

@@ -195,8 +195,9 @@ class Whole:
             **self.counts(),
             "input_digest": _over(part.input_digest for part in self.parts),
             "result_digest": _over(digests.values()),
-            "results": digests,
             "seconds": sum(part.seconds for part in self.parts),
+            "numerics": engine.numerics(),
+            "results": digests,
             **self.accounting,
         }
 

@@ -114,7 +114,8 @@ def stress(
         ruleset = night.ruleset(folder, rules, tiers=tiers, weights=weights, sources=read)
         market = _market(files)
         moves = _together(sources, market)
-    if work.cut is not None:
+        book = None if work.cut else _book(files, on_error, threads)
+    if book is None:
         with night.reading():
             result = sharded_cli.stress(
                 *(session, work, ruleset, publication, run, on_error),
@@ -122,8 +123,6 @@ def stress(
                 scenarios=moves,
             )
         return delivery.hand_over(session, result, publication, run, wanted=wanted, as_json=as_json)
-    with session.step("read", f"reading {folder}"), night.reading():
-        book = _book(files, on_error, threads)
     with delivery.computing(session, "stress", f"stressing {folder}"):
         found = book.stress(market, ruleset, moves, threads=threads)
     tables = {"scenarios": found.scenarios, "accounts": found.accounts}
@@ -200,7 +199,8 @@ def breach(
         ruleset = night.ruleset(folder, rules, tiers=tiers, weights=weights, sources=read)
         market = _market(files)
         checked = check_direction(asked, market.factors)
-    if work.cut is not None:
+        book = None if work.cut else _book(files, on_error, threads)
+    if book is None:
         with night.reading():
             result = sharded_cli.breach(
                 *(session, work, ruleset, publication, run, on_error),
@@ -209,8 +209,6 @@ def breach(
                 name=direction,
             )
         return delivery.hand_over(session, result, publication, run, wanted=wanted, as_json=as_json)
-    with session.step("read", f"reading {folder}"), night.reading():
-        book = _book(files, on_error, threads)
     with session.step("sweep", f"sweeping {folder}"):
         base = book.sweep(market, ruleset, threads=threads)
     with delivery.computing(session, "breach", f"moving {folder} along the direction"):

@@ -259,7 +259,6 @@ def _result(
     def manifest() -> dict[str, Any]:
         return {
             "margrave_version": engine.version(),
-            "numerics": engine.numerics(),
             "ruleset_id": ruleset.id,
             "ruleset_hash": ruleset.hash,
             **whole.about(tables),

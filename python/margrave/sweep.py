@@ -189,13 +189,13 @@ class Sweep:
         whole, parts = engine.digests(plain(results))
         return {
             "margrave_version": engine.version(),
-            "numerics": engine.numerics(),
             **about,
             **counts,
             "input_digest": engine.digests(plain([*self._inputs, *inputs]))[0],
             "result_digest": whole,
-            "results": parts,
             "seconds": self._about["seconds"],
+            "numerics": engine.numerics(),
+            "results": parts,
             **self.accounting,
         }
 

@@ -61,12 +61,21 @@ import os
 os.fsync = lambda handle: None
 """,
     "manifest first": """
-from margrave import delivery
+from margrave import manifest
+from margrave.publish import Publication
 
-publish = delivery.publish
-delivery.publish = lambda session, publication, files: publish(
-    session, publication, dict(reversed(files.items()))
-)
+write, held = Publication.write, {}
+
+
+def first(self, name, content):
+    if self not in held:
+        held[self] = name
+        write(self, manifest.NAME, "{}")
+    if name != manifest.NAME:
+        write(self, name, content)
+
+
+Publication.write = first
 """,
     "no second look": """
 from margrave.publish import Publication
