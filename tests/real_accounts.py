@@ -20,6 +20,7 @@ Run as a program, it writes a night: `python tests/real_accounts.py NIGHT [SNAPS
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from dataclasses import dataclass
@@ -166,7 +167,11 @@ def _night(rows: pl.DataFrame, accounts: pl.DataFrame) -> Night:
             profit=profit,
         )
     )
-    cross_profit = rows.filter(~pl.col("isolated")).group_by("account_id").agg(pl.sum("profit"))
+    cross = rows.filter(~pl.col("isolated")).group_by("account_id", maintain_order=True)
+    by_account = cross.agg("profit")
+    # Sums of Polars' own depend on how its threads cut the rows.
+    sums = [math.fsum(profits) for profits in by_account["profit"]]
+    cross_profit = by_account.with_columns(pl.Series("profit", sums, pl.Float64))
     balances = accounts.join(cross_profit, on="account_id", how="left", maintain_order="left")
     return Night(
         positions=rows.select(

@@ -276,8 +276,8 @@ from margrave import cli, ledger
 after, number = int(sys.argv[1]), int(sys.argv[2])
 put = ledger.Ledger.put
 
-def counted(self, shard, done, names):
-    put(self, shard, done, names)
+def counted(self, *rest):
+    put(self, *rest)
     counted.done += 1
     if counted.done == after:
         os.kill(os.getpid(), number)
@@ -379,12 +379,137 @@ def test_two_runs_do_not_go_on_with_the_same(cut: Path, tmp_path: Path) -> None:
         stderr=subprocess.DEVNULL,
     ) as first:
         try:
-            _until(lambda: any(tmp_path.glob(".out.*/.scratch/00001.json")))
+            _until(lambda: any(tmp_path.glob(".out.*/.kept/00001.json")))
             run(*arguments, "--resume")
             assert content(out)
-            assert any(tmp_path.glob(".out.*/.scratch/00001.json"))
+            assert any(tmp_path.glob(".out.*/.kept/00001.json"))
         finally:
             first.kill()
+
+
+def test_what_another_command_kept_is_not_published(cut: Path, tmp_path: Path) -> None:
+    """A stopped breach, and a stopped sweep of more shards, leave nothing in what comes after."""
+    more = tmp_path / "more"
+    run("shard", cut, "--shards", 8, "--out", more, code=0)
+    out = tmp_path / "out"
+    stopped(2, signal.SIGKILL, "breach", cut, "--out", out, "--workers", 1)
+    run("sweep", cut, "--out", out, "--resume")
+    assert not (out / "breach").exists()
+    assert margrave("verify", out).code == 0
+    shutil.rmtree(out)
+    stopped(7, signal.SIGKILL, "sweep", more, "--out", out, "--workers", 1)
+    run("sweep", cut, "--out", out, "--resume")
+    assert len(names(out / "accounts")) == 5
+    assert margrave("verify", out).code == 0
+    assert names(tmp_path) == ["more", "out"]
+
+
+# Stops once the manifest is written, before it is published.
+UNCOMMITTED = """
+import os, signal, sys
+from margrave import cli, publish
+
+publish.Publication.commit = lambda self: os.kill(os.getpid(), signal.SIGKILL)
+sys.exit(cli.run(sys.argv[1:]))
+"""
+
+
+def test_a_run_that_was_killed_before_its_commit_is_gone_on_with(cut: Path, tmp_path: Path) -> None:
+    command = ["sweep", cut, "--out", tmp_path / "out"]
+    subprocess.run(
+        [sys.executable, "-c", UNCOMMITTED, *map(str, command)],
+        env=environment(None),
+        capture_output=True,
+        check=False,
+    )
+    ran = run(*command, "--resume")
+    assert "Resumed: 5 of 5" in ran.err
+    assert margrave("verify", tmp_path / "out").code == 0
+
+
+def test_a_run_that_fails_to_resume_takes_nothing_away(cut: Path, tmp_path: Path) -> None:
+    command = ["sweep", cut, "--out", tmp_path / "out", "--workers", 1]
+    stopped(3, signal.SIGKILL, *command)
+    run(*command, "--resume", "--rules", "no_such_preset", code=2)
+    assert stopped(1, signal.SIGTERM, *command, "--resume").returncode == 143
+    assert "Resumed: 4 of 5" in run(*command, "--resume").err
+    assert names(tmp_path) == ["out"]
+
+
+# Writes a file of the night anew while its shard is in work.
+REWRITTEN = """
+import sys
+from pathlib import Path
+from margrave import cli, sharded_night
+
+check = sharded_night.ShardedNight._check
+
+def rewriting(self, shard, swept):
+    check(self, shard, swept)
+    path = Path(sys.argv[1])
+    path.write_bytes(path.with_suffix(".new").read_bytes())
+
+sharded_night.ShardedNight._check = rewriting
+sys.exit(cli.run(sys.argv[2:]))
+"""
+
+
+def test_a_file_that_changes_while_it_is_read_is_never_resumed_from(
+    cut: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "cut"
+    shutil.copytree(cut, copied)
+    file = copied / shards.file_name("balances", 0)
+    doubled = pl.read_parquet(file).with_columns(pl.col("amount") * 2)
+    doubled.write_parquet(file.with_suffix(".new"))
+    (tmp_path / "elsewhere").mkdir()
+    new = file.with_suffix(".new").rename(tmp_path / "elsewhere" / "new.parquet")
+    code = REWRITTEN.replace('path.with_suffix(".new")', f"Path({str(new)!r})")
+    command = ["sweep", copied, "--out", tmp_path / "out", "--workers", 1]
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(file), *map(str, command)],
+        env=environment(None),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 3, ran.stderr
+    assert "changed while it was read" in ran.stderr
+    run(*command, "--resume")
+    run("sweep", copied, "--out", tmp_path / "fresh")
+    assert content(tmp_path / "out") == content(tmp_path / "fresh")
+
+
+def test_check_sees_an_account_in_two_shards(cut: Path, tmp_path: Path) -> None:
+    split = tmp_path / "split"
+    shutil.copytree(cut, split)
+    path = split / shards.file_name("balances", 3)
+    mine = pl.read_parquet(split / shards.file_name("balances", 1)).head(1)
+    pl.concat([pl.read_parquet(path), mine]).write_parquet(path)
+    assert str(mine["account_id"][0]) in run("check", split, code=3).err
+
+
+def test_ids_are_of_one_type_in_all_shards(cut: Path, tmp_path: Path) -> None:
+    small = make_night(tmp_path / "small")
+    balances = pl.read_parquet(small / "balances.parquet")
+    balances.cast({"account_id": pl.UInt64}).write_parquet(small / "balances.parquet")
+    ran = run("shard", small, "--shards", 2, "--out", tmp_path / "cut", code=3)
+    assert "positions Int64, balances UInt64" in ran.err
+    mixed = tmp_path / "mixed"
+    shutil.copytree(cut, mixed)
+    path = mixed / shards.file_name("positions", 2)
+    pl.read_parquet(path).cast({"account_id": pl.String}).write_parquet(path)
+    assert "shard-00002.parquet" in run("sweep", mixed, "--out", tmp_path / "out", code=3).err
+
+
+def test_numbers_of_the_market_that_lose_digits_are_counted_once(tmp_path: Path) -> None:
+    small = make_night(tmp_path / "small")
+    assets = pl.read_parquet(small / "assets.parquet")
+    price = pl.Series("price", ["1.00000000000000000001"]).cast(pl.Decimal(38, 20))
+    assets.with_columns(price).write_parquet(small / "assets.parquet")
+    run("shard", small, "--shards", 3, "--out", tmp_path / "cut", code=0)
+    run("sweep", tmp_path / "cut", "--out", tmp_path / "out", code=0)
+    assert facts(tmp_path / "out")["inexact_numbers"] == {"assets.price": 1}
 
 
 def _until(is_so: Any) -> None:
@@ -395,11 +520,10 @@ def _until(is_so: Any) -> None:
 
 
 def test_a_night_that_is_too_big_is_refused_before_it_is_read(whole: Path, tmp_path: Path) -> None:
-    for name in ("positions.parquet",):
-        assert (whole / name).exists()
-    ran = run("sweep", whole, "--memory", "100MB", "--out", tmp_path / "out", code=2)
-    assert "margrave shard" in ran.err
-    assert "--shards" in ran.err
+    for room in ("100MB", "181MiB"):
+        ran = run("sweep", whole, "--memory", room, "--out", tmp_path / "out", code=2)
+        assert "margrave shard" in ran.err
+        assert "--shards" in ran.err
     assert names(tmp_path) == []
 
 

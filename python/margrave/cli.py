@@ -101,8 +101,8 @@ def run(arguments: Sequence[str]) -> int:
     except BaseException as fault:
         session.abort()
         message, code = exits.explain(fault, debug=session.debug, signal=session.signal)
-        if session.at_stop and code in (UNPUBLISHED, *_STOPPED):
-            message = f"{message}\nhint: {session.at_stop}"
+        more = session.at_stop() if code in (UNPUBLISHED, *_STOPPED) else ""
+        message = f"{message}\nhint: {more}" if more else message
         session.fail(fault, message, code)
     session.close(code)
     return code
@@ -287,7 +287,10 @@ def sweep(
     work = Work.planned(
         files, shards.find(folder), threads=threads, workers=workers, room=memory, resume=resume
     )
-    run = run_of(context, Sources(files), rules=night.rules_file(folder, rules) or rules)
+    sources = Sources(files)
+    if work.cut is not None:
+        sources.note("shards", [folder / shards.MARK])
+    run = run_of(context, sources, rules=night.rules_file(folder, rules) or rules)
     wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
     named = [Path(rules)] if rules else []
     inputs = [folder, *named, *(path for path in (tiers, weights) if path)]
@@ -362,7 +365,10 @@ def check(
     files = night.find(folder)
     wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
     peak = sharded_cli.peak(files, memory)
+    cut = shards.find(folder)
     with session.step("check", f"checking {folder}"), night.reading():
+        if cut is not None:
+            cut.check_all_accounts()
         found = checks.examine(folder, files, rules, tiers=tiers, weights=weights, threads=threads)
     result, ruleset = found.swept, found.ruleset
     if result is None or ruleset is None:

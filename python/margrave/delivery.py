@@ -193,7 +193,7 @@ def publish(
             publication.write(manifest.NAME, f"{printed(whole)}\n")
         session.hold()
         publication.commit()
-    names = [*files, *([manifest.NAME] if whole else [])]
+    names = [*(whole.get("files") or files), *([manifest.NAME] if whole else [])]
     session.tell("publish", out=publication.name, files=names)
     return whole
 

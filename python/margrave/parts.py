@@ -174,9 +174,16 @@ class Whole:
                     for name in ("rows_of_indeterminate_accounts", "rows_without_account")
                 },
             },
-            "inexact_numbers": _added(part.inexact for part in self.parts),
+            "inexact_numbers": self._inexact(),
             "control": shown_control({**added, **by_id}),
         }
+
+    def _inexact(self) -> dict[str, int]:
+        """Return the counts of numbers that lost digits; those of the market are in every part."""
+        of_first = self.parts[0].inexact
+        common = {n: of_first[n] for n in of_first if n.split(".")[0] not in _FRAMES}
+        own = ({n: p.inexact[n] for n in p.inexact if n not in common} for p in self.parts)
+        return _added([common, *own])
 
     def about(self, results: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
         """Return a manifest, as a sweep of all shards at once would have it.

@@ -13,16 +13,15 @@ run has published there has lost, and changes nothing.
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -30,7 +29,10 @@ from margrave import swap
 from margrave.locks import locked, turn
 from margrave.sources import record
 
-__all__ = ["OutputRefusedError", "Publication", "UnpublishedError"]
+if TYPE_CHECKING:
+    from polars._typing import ParquetCompression
+
+__all__ = ["KEPT", "SCRATCH", "OutputRefusedError", "Publication", "UnpublishedError"]
 
 #: What Margrave writes: an old one goes when its folder is replaced, any other file stays.
 _TABLES = (
@@ -45,8 +47,9 @@ _PART = re.compile(r"shard-\d+\.parquet")
 #: The folder of a date, under which its readers find it.
 _DATED = "business_date="
 
-#: What is of use until a folder is published, inside it.
-_SCRATCH = ".scratch"
+#: What is of use until a folder is published, inside it: to a run that resumes this one, to this.
+KEPT, SCRATCH = ".kept", ".scratch"
+_ASIDE = (KEPT, SCRATCH)
 
 #: What a killed run leaves: a folder in the making, one that was moved away, a lock.
 _LEFT = re.compile(r"\.(.+)\.margrave-([0-9a-f]{8}|[0-9a-f]{8}\.old|lock)")
@@ -96,7 +99,7 @@ class Publication:
             inputs: What is being read and must not be replaced.
             date: Publish in `out/business_date=DATE` instead, and replace what is there as
                 long as it is Margrave's alone. Other dates are left as they are.
-            resume: Go on with what a run that was stopped left there, where it `keeps` it.
+            resume: Hold what runs that were stopped kept for this place, see `kept`.
 
         Raises:
             OutputRefusedError: `out` is no folder that can be written or replaced.
@@ -106,6 +109,7 @@ class Publication:
         self.overwrite = overwrite
         self.name = str(out if date is None else out / f"{_DATED}{date}")
         self.keeps = False
+        self._kept: list[Path] = []
         self._stage: Path | None = None
         self._held = contextlib.ExitStack()
         with self._trouble(self.name):
@@ -115,18 +119,26 @@ class Publication:
             if self.out.is_symlink():
                 raise OutputRefusedError(f"{self.name} is a symbolic link, which is not followed")
             if resume:
-                self._adopt()
+                self._hold_kept()
             _tidy(self.out, dated=date is not None)
             self._seen = _state(self.out, self._held)
             _refuse_input(self.out, self.name, inputs)
             self._check()
 
-    def write(self, name: str, content: pl.DataFrame | str) -> None:
+    @property
+    def kept(self) -> Sequence[Path]:
+        """The folders that runs that were stopped kept for this place; gone after a commit."""
+        return self._kept
+
+    def write(
+        self, name: str, content: pl.DataFrame | str, *, compression: ParquetCompression = "zstd"
+    ) -> None:
         """Add the file `name`: a frame as Parquet, a text as UTF-8.
 
         Args:
             name: The file, or the file in a folder, as `accounts/shard-00000.parquet`.
             content: What it holds.
+            compression: Of a frame.
 
         Raises:
             UnpublishedError: It cannot be written.
@@ -140,7 +152,7 @@ class Publication:
                 if isinstance(content, str):
                     file.write(content.encode())
                 else:
-                    content.write_parquet(file)
+                    content.write_parquet(file, compression=compression)
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -157,16 +169,33 @@ class Publication:
             with copied.open("rb+") as file:
                 os.fsync(file.fileno())
 
-    def scratch(self) -> Path:
+    def take(self, name: str, path: Path) -> None:
+        """Add the file `name`, which is the one at `path`: on the same disk it is not copied.
+
+        Raises:
+            UnpublishedError: It cannot be had.
+        """
+        with self._trouble(f"{self.name}/{name}"):
+            taken = self._staged() / name
+            taken.parent.mkdir(exist_ok=True)
+            try:
+                os.link(path, taken)
+            except OSError:
+                self.copy(name, path)
+
+    def aside(self, folder: str) -> Path:
         """Return a folder for what is of use until the commit, and gone after it.
+
+        Args:
+            folder: `KEPT` for what a run that resumes this one asks for, `SCRATCH` for the rest.
 
         Raises:
             UnpublishedError: It cannot be made.
         """
         with self._trouble(self.name):
-            folder = self._staged() / _SCRATCH
-            folder.mkdir(exist_ok=True)
-            return folder
+            path = self._staged() / folder
+            path.mkdir(exist_ok=True)
+            return path
 
     def written(self, name: str) -> dict[str, Any] | None:
         """Return bytes and BLAKE3 of a file that was written, None where it was not.
@@ -186,8 +215,10 @@ class Publication:
         """
         with self._trouble(self.name):
             stage = self._staged()
-            scratch = stage / _SCRATCH
-            paths = sorted(p for p in stage.rglob("*") if p.is_file() and scratch not in p.parents)
+            aside = {stage / folder for folder in _ASIDE}
+            paths = sorted(
+                p for p in stage.rglob("*") if p.is_file() and aside.isdisjoint(p.parents)
+            )
             return {path.relative_to(stage).as_posix(): record(path) for path in paths}
 
     def commit(self) -> None:
@@ -200,12 +231,14 @@ class Publication:
         old = None
         with self._trouble(self.name):
             stage = self._staged()
-            if (scratch := stage / _SCRATCH).exists():
-                shutil.rmtree(scratch)
             for folder in [path for path in stage.iterdir() if path.is_dir()]:
                 swap.flush(folder)
             with turn(self.out):
                 self._look_again()
+                self.keeps = False  # from here on it is a result, or nothing
+                for path in [stage / folder for folder in _ASIDE]:
+                    if path.exists():
+                        shutil.rmtree(path)
                 is_there = self.out.exists()
                 if is_there:
                     shutil.copymode(self.out, stage)
@@ -218,8 +251,8 @@ class Publication:
                 else:
                     swap.appear(self.out, stage)
                 self._stage = None
-        if old is not None:
-            swap.remove(old)
+        for path in (*self._kept, *([] if old is None else [old])):
+            swap.remove(path)
         self._held.close()
 
     def discard(self) -> None:
@@ -242,16 +275,17 @@ class Publication:
         """Discard what was not committed."""
         self.discard()
 
-    def _adopt(self) -> None:
-        """Take over what a run that was stopped kept for this place."""
+    def _hold_kept(self) -> None:
+        """Hold the folders that runs that were stopped kept for this place."""
         if not self.out.parent.is_dir():
             return
         with turn(self.out):
-            for path in sorted(self.out.parent.glob(f".{glob.escape(self.out.name)}.margrave-*")):
-                if self._stage is None and (path / _SCRATCH).is_dir():
+            for path in sorted(self.out.parent.iterdir()):
+                found = _LEFT.fullmatch(path.name)
+                if found and found[1] == self.out.name and (path / KEPT).is_dir():
                     held = contextlib.ExitStack()
                     if held.enter_context(locked(path)):
-                        self._stage = path
+                        self._kept.append(path)
                         self._held.enter_context(held)
                     else:
                         held.close()
@@ -276,6 +310,7 @@ class Publication:
         """Raise where `out` is not what it was when this publication began."""
         now = _state(self.out)
         if now is not None and now != self._seen:
+            self.keeps = False
             raise UnpublishedError(
                 f"{self.name}: another run has published there since this one began\n"
                 "hint: the result of this run is discarded, that of the other one is intact; "
@@ -404,13 +439,19 @@ def _tidy(out: Path, *, dated: bool) -> None:
     with contextlib.suppress(OSError):
         for path in out.parent.iterdir():
             found = _LEFT.fullmatch(path.name)
-            if found and (found[1] == out.name or (dated and found[1].startswith(_DATED))):
+            is_of_date = dated and found and found[1].startswith(_DATED) and not _is_kept(path)
+            if found and (found[1] == out.name or is_of_date):
                 left.setdefault(found[1], []).append(path)
     for name, paths in left.items():
         place = out.with_name(name)
         with contextlib.suppress(OSError), turn(place, patience=0):
             for path in paths:
                 _tidy_one(place, path)
+
+
+def _is_kept(path: Path) -> bool:
+    """Return whether `path` is of use to a run that resumes the one that left it."""
+    return (path / KEPT).is_dir()
 
 
 def _tidy_one(place: Path, path: Path) -> None:

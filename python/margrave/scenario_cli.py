@@ -102,6 +102,8 @@ def stress(
     sources = _sources(scenarios)
     named = [source for source in sources if isinstance(source, Path)]
     read = Sources({**files, "scenarios": named})
+    if work.cut is not None:
+        read.note("shards", [folder / shards.MARK])
     under = night.rules_file(folder, rules) or rules
     run = run_of(context, read, scenarios=sources, rules=under)
     wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
@@ -186,6 +188,8 @@ def breach(
     asked = _direction(direction)
     named = [asked] if isinstance(asked, Path) else []
     read = Sources({**files, "direction": named})
+    if work.cut is not None:
+        read.note("shards", [folder / shards.MARK])
     along = asked if isinstance(asked, Path) else direction
     under = night.rules_file(folder, rules) or rules
     run = run_of(context, read, direction=along, rules=under)

@@ -11,6 +11,7 @@ import typer
 from margrave import delivery, night
 from margrave.exits import DONE
 from margrave.options import Debug, Night, Out, Overwrite, Quiet, session_of
+from margrave.sources import Sources
 
 __all__ = ["shard"]
 
@@ -34,7 +35,8 @@ def shard(
 
     Each file holds whole accounts, told by a hash of their ids that never changes. What is
     written is a night like any other: sweep, stress and breach work through it shard by shard.
-    Everything else in NIGHT is copied. Frames are cut a few million rows at a time.
+    Other files of NIGHT, and of its folders, are copied. Frames are cut a few million rows at a
+    time.
     """
     session = session_of(context, quiet, debug)
     import margrave as mg
@@ -42,6 +44,11 @@ def shard(
     from margrave.publish import Publication
 
     files = night.find(folder)
+    if folder.resolve() in out.resolve().parents:
+        raise night.RefusedError(f"--out: {out} is inside {folder}\nhint: choose another folder")
+    others = _others(folder, {name for name in shards.FRAMES if name in files})
+    sources = Sources({**files, "others": others})
+    shards.check_ids(files)
     publication = session.enter(Publication(out, overwrite=overwrite, inputs=[folder]))
     rows: dict[str, int] = {}
     for name in [name for name in shards.FRAMES if name in files]:
@@ -50,14 +57,14 @@ def shard(
                 name,
                 files[name],
                 count,
-                scratch=publication.scratch(),
-                write=publication.write,
+                publication=publication,
                 show=show,
             )
     with session.step("write", f"writing {publication.name}"):
-        for path in _others(folder, set(rows)):
+        for path in others:
             publication.copy(path.relative_to(folder).as_posix(), path)
         publication.write(shards.MARK, shards.mark(count))
+        sources.require_unchanged()
         session.hold()
         publication.commit()
     counted = ", ".join(f"{number:,} {name}" for name, number in rows.items())

@@ -42,8 +42,8 @@ def run(
         told: Told of each finished shard, by its number, in the thread of the caller.
 
     Raises:
-        MargraveError: What the first shard of all that were refused says, with its number. The
-            others in work are given up, and no further one is begun.
+        MargraveError: What the first shard that was found to be refused says, with its number.
+            The others in work are given up, and no further one is begun.
         KeyboardInterrupt: The run is stopped by a signal: shards in work are given up.
     """
     done: dict[int, _T] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ class Work:
             return cls(None, threads, 1, False)
         free = _free(room)
         largest = max(memory.estimate(cut.of(shard)) for shard in range(cut.count))
-        _require(largest, free, "a shard of it", cut.count * (largest // max(1, free) + 1))
+        _require(largest, free, "a shard of it", cut.count)
         most = max(1, (free - memory.BASE) // max(1, largest - memory.BASE))
         most = min(most, cut.count)
         return cls(cut, threads, min(workers or min(most, _WORKERS), most), resume)
@@ -90,7 +91,7 @@ def peak(files: Mapping[str, Sequence[Path]], room: str | None) -> tuple[int, st
         RefusedError: That is more than may be used.
     """
     free, needed = _free(room), memory.estimate(files)
-    _require(needed, free, "the night", needed * 2 // max(1, free) + 1)
+    _require(needed, free, "the night", 1)
     return needed, f"about {memory.shown(needed)} at the peak of a sweep"
 
 
@@ -103,12 +104,20 @@ _WORKERS = 2
 
 
 def _require(needed: int, free: int, what: str, shards: int) -> None:
-    if needed > free:
-        raise night.RefusedError(
-            f"{what} takes about {memory.shown(needed)} of memory, and {memory.shown(free)} may be "
-            "used\nhint: cut it into files that fit: margrave shard NIGHT --shards "
-            f"{max(2, shards)} --out DIR; or allow more with --memory"
+    if needed <= free:
+        return
+    cut = "cut it into files that fit: margrave shard NIGHT --shards"
+    if free > memory.BASE:
+        count = shards * math.ceil((needed - memory.BASE) / (free - memory.BASE))
+        cure = f"{cut} {max(2, count)} --out DIR; or allow more with --memory"
+    else:  # which no shard would fit in
+        cure = (
+            f"{cut} N --out DIR, and allow at least {memory.shown(2 * memory.BASE)} with --memory"
         )
+    raise night.RefusedError(
+        f"{what} takes about {memory.shown(needed)} of memory, and {memory.shown(free)} may be "
+        f"used\nhint: {cure}"
+    )
 
 
 def sweep(
@@ -190,6 +199,10 @@ def breach(
     )
 
 
+#: What people are told whose run over shards was stopped.
+_KEPT = "finished shards are kept: the same command with --resume goes on from there"
+
+
 def _night(
     session: Session,
     work: Work,
@@ -218,7 +231,10 @@ def _night(
     def told(shard: int, is_reused: bool) -> None:
         session.tell("shard", shard=shard, of=cut.count, reused=is_reused)
 
-    session.at_stop = "finished shards are kept: the same command with --resume goes on from there"
+    def at_stop() -> str:
+        return _KEPT if publication.keeps else ""
+
+    session.at_stop = at_stop
     threads = work.threads or max(1, engine.cores() // work.workers)
     return ShardedNight(cut, ruleset, publication, on_error, threads, work.workers, key, show, told)
 

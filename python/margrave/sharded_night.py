@@ -158,11 +158,13 @@ class ShardedNight:
         finished = 0
 
         def once(shard: int) -> tuple[Done, bool]:
-            done = ledger.get(shard)
+            begun = self.shards.states(shard)
+            done, key = ledger.get(shard)
             if done is not None:
                 return done, True
             done = work(shard)
-            ledger.put(shard, done, [file_name(name, shard) for name in tables])
+            if self.shards.states(shard) == begun:  # else nobody knows what it was made from
+                ledger.put(shard, key, done, [file_name(name, shard) for name in tables])
             return done, False
 
         def told(shard: int, result: tuple[Done, bool]) -> None:

@@ -15,14 +15,17 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from margrave import engine, night
 from margrave.errors import DataError, SchemaError
 from margrave.frames import shown
+from margrave.publish import SCRATCH, Publication
+from margrave.sources import State, state
 
-__all__ = ["FRAMES", "MARK", "Shards", "file_name", "find", "mark", "split"]
+__all__ = ["FRAMES", "MARK", "Shards", "check_ids", "file_name", "find", "mark", "split"]
 
 #: What says that a folder is in shards.
 MARK = "shards.json"
@@ -88,6 +91,51 @@ class Shards:
                     "\nhint: cut the night again with margrave shard"
                 )
 
+    def states(self, shard: int) -> list[State]:
+        """Return what tells the files of a shard from what they may be replaced by.
+
+        Raises:
+            UnreadableError: One cannot be looked at.
+        """
+        try:
+            return [state(path) for paths in self.of(shard).values() for path in paths]
+        except OSError as error:
+            raise night.UnreadableError(f"{error}") from error
+
+    def check_types(self) -> None:
+        """Refuse shards whose files differ in types: what comes of them would, too.
+
+        Raises:
+            SchemaError: With the frame and the files.
+        """
+        ids: dict[str, Any] = {}
+        for name in self._cut():
+            paths = sorted(self.files[name])
+            schemas = [_schema_of(name, path) for path in paths]
+            for path, schema in zip(paths, schemas, strict=True):
+                if schema != schemas[0]:
+                    raise SchemaError(
+                        f"{name}: {path} has other columns or types than {paths[0]}\nhint: cut the "
+                        "night again with margrave shard"
+                    )
+            ids[name] = schemas[0].get("account_id")
+        _require_one_type(ids)
+
+    def check_all_accounts(self) -> None:
+        """Refuse the night if a shard of it holds accounts of another, see `check_accounts`.
+
+        Raises:
+            DataError: With the first of them.
+            SchemaError: A file cannot be read.
+        """
+        for shard in range(self.count):
+            for name, (path,) in self.of(shard).items():
+                try:
+                    ids = pl.read_parquet(path, columns=["account_id"], glob=False)["account_id"]
+                except (OSError, pl.exceptions.PolarsError) as error:
+                    raise SchemaError(f"{name}: {path} cannot be read: {error}") from error
+                self.check_accounts(shard, ids.drop_nulls().unique(maintain_order=True))
+
     def check_accounts(self, shard: int, ids: pl.Series) -> None:
         """Refuse a shard that holds accounts of another: their rows would never meet.
 
@@ -127,7 +175,7 @@ def find(folder: Path) -> Shards | None:
     try:
         facts = json.loads(mark.read_text(encoding="utf-8"))
         version, count, how = facts["version"], facts["shards"], facts["hash"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise night.UnreadableError(f"{mark} cannot be read: {error!r}") from error
     if version != 1 or how != _HASH or not isinstance(count, int) or not 1 <= count <= MOST:
         raise night.RefusedError(
@@ -136,6 +184,7 @@ def find(folder: Path) -> Shards | None:
         )
     found = Shards(folder, count, night.find(folder))
     found.check_files()
+    found.check_types()
     return found
 
 
@@ -149,8 +198,7 @@ def split(
     paths: Sequence[Path],
     count: int,
     *,
-    scratch: Path,
-    write: Callable[[str, pl.DataFrame], object],
+    publication: Publication,
     show: Callable[[float], object],
 ) -> int:
     """Cut a frame into shards, in the order of its rows, a few million rows at a time.
@@ -159,8 +207,7 @@ def split(
         name: The frame.
         paths: Its Parquet files, in order.
         count: How many shards.
-        scratch: An empty folder for what is not put together yet.
-        write: Takes each shard's file name and rows.
+        publication: Where they go.
         show: Told how much is done, from 0 to 1.
 
     Returns:
@@ -168,16 +215,19 @@ def split(
 
     Raises:
         SchemaError: A file is no Parquet file or has no account ids, or files do not fit.
+        UnpublishedError: A shard cannot be written.
     """
     schema = _schema(name, paths)
+    scratch = publication.aside(SCRATCH)
     rows, done = 0, 0
     sizes = [_rows(name, path) for path in paths]
     whole = max(1, sum(sizes))
     batches = 0
     for path, size in zip(paths, sizes, strict=True):
         for begin in range(0, size, BATCH_ROWS):
-            part = pl.scan_parquet(path, glob=False).slice(begin, BATCH_ROWS)
-            _cut(part.cast(schema).select(list(schema)).collect(), count, scratch, batches)
+            for shard, part in _parts(name, path, begin, schema, count):
+                file = f"{SCRATCH}/{batches}-{shard}.parquet"
+                publication.write(file, part, compression="lz4")
             batches += 1
             done += min(BATCH_ROWS, size - begin)
             show(0.5 * done / whole)
@@ -185,20 +235,48 @@ def split(
     for shard in range(count):
         parts = [scratch / f"{batch}-{shard}.parquet" for batch in range(batches)]
         frames = [pl.read_parquet(path, glob=False) for path in parts if path.exists()]
-        write(file_name(name, shard), pl.concat(frames) if frames else pl.DataFrame(schema=schema))
+        table = pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+        publication.write(file_name(name, shard), table)
         for path in parts:
             path.unlink(missing_ok=True)
         show(0.5 + 0.5 * (shard + 1) / count)
     return rows
 
 
-def _cut(frame: pl.DataFrame, count: int, scratch: Path, batch: int) -> None:
+def _parts(
+    name: str, path: Path, begin: int, schema: pl.Schema, count: int
+) -> list[tuple[int, pl.DataFrame]]:
+    """Return the rows of each shard among some millions of rows of a file."""
+    lazy = pl.scan_parquet(path, glob=False).slice(begin, BATCH_ROWS)
+    try:
+        frame = lazy.cast(schema).select(list(schema)).collect()
+    except pl.exceptions.PolarsError as error:
+        raise SchemaError(f"{name}: {path} cannot be read: {error}") from error
     numbers = engine.shards_of(_texts(frame["account_id"]), count).alias("\0shard")
     cut = frame.with_columns(numbers).partition_by(
         "\0shard", maintain_order=True, include_key=False, as_dict=True
     )
-    for (shard,), part in cut.items():
-        part.write_parquet(scratch / f"{batch}-{shard}.parquet", compression="lz4")
+    return [(shard, part) for (shard,), part in cut.items()]
+
+
+def check_ids(files: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse frames whose account ids are of different types: shards would differ in theirs.
+
+    Raises:
+        SchemaError: With the types.
+    """
+    cut = [name for name in FRAMES if name in files]
+    _require_one_type({name: _schema(name, files[name])["account_id"] for name in cut})
+
+
+def _require_one_type(ids: Mapping[str, Any]) -> None:
+    known = {name: dtype for name, dtype in ids.items() if dtype not in (None, pl.Null())}
+    if len(set(map(str, known.values()))) > 1:
+        types = ", ".join(f"{name} {dtype}" for name, dtype in known.items())
+        raise SchemaError(
+            f"account_id: its types differ ({types}); shards need one\nhint: cast the column to "
+            "one type in all frames"
+        )
 
 
 def _texts(ids: pl.Series) -> pl.Series:
@@ -217,10 +295,7 @@ def _schema(name: str, paths: Sequence[Path]) -> pl.Schema:
                 f"{name}: {path} is no Parquet file; only those are cut into shards\n"
                 "hint: write it as Parquet, with ids of the type that they have elsewhere"
             )
-        try:
-            found.append(pl.read_parquet_schema(path))
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise SchemaError(f"{name}: {path} cannot be read: {error}") from error
+        found.append(_schema_of(name, path))
     for path, schema in zip(paths, found, strict=True):
         lacking = sorted(set(found[0]) ^ set(schema))
         if lacking:
@@ -238,6 +313,13 @@ def _schema(name: str, paths: Sequence[Path]) -> pl.Schema:
         return pl.concat(empty, how="vertical_relaxed").schema
     except pl.exceptions.PolarsError as error:
         raise SchemaError(f"{name}: its files do not fit together: {error}") from error
+
+
+def _schema_of(name: str, path: Path) -> pl.Schema:
+    try:
+        return pl.Schema(pl.read_parquet_schema(path))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise SchemaError(f"{name}: {path} cannot be read: {error}") from error
 
 
 def _is_of_ids(dtype: pl.DataType) -> bool:

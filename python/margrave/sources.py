@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ChangedError", "Sources", "record"]
+__all__ = ["ChangedError", "Sources", "State", "record", "state"]
 
 #: What tells whether a file was written to or replaced: its number, its size, its time.
-_State = tuple[int, int, int]
+State = tuple[int, int, int]
 
 
 class ChangedError(Exception):
@@ -39,7 +39,7 @@ class Sources:
 
     def __init__(self, files: Mapping[str, Iterable[Path]] | None = None) -> None:
         """Note files that are about to be read."""
-        self._noted: dict[str, list[tuple[Path, _State]]] = {}
+        self._noted: dict[str, list[tuple[Path, State]]] = {}
         for name, paths in (files or {}).items():
             self.note(name, paths)
 
@@ -47,7 +47,7 @@ class Sources:
         """Note files that are about to be read; one that is not there is the reader's to refuse."""
         for path in paths:
             with contextlib.suppress(OSError):
-                self._noted.setdefault(name, []).append((path.absolute(), _state(path)))
+                self._noted.setdefault(name, []).append((path.absolute(), state(path)))
 
     def paths(self, name: str) -> list[Path]:
         """Return the files noted under this name, in order, by their absolute paths."""
@@ -69,16 +69,38 @@ class Sources:
             if name not in but
         }
 
+    def require_unchanged(self) -> None:
+        """Return where every file is in the state in which it was noted.
 
-def _unchanged(path: Path, noted: _State) -> dict[str, Any]:
+        Raises:
+            ChangedError: A file has changed since.
+        """
+        for files in self._noted.values():
+            for path, noted in files:
+                with contextlib.suppress(FileNotFoundError):
+                    if state(path) == noted:
+                        continue
+                raise _changed(path)
+
+
+def _changed(path: Path) -> ChangedError:
+    return ChangedError(
+        f"{path} changed while it was read\nhint: run again once nobody writes to it any more"
+    )
+
+
+def _unchanged(path: Path, noted: State) -> dict[str, Any]:
     found = record(path)
-    if _state(path) != noted:
-        raise ChangedError(
-            f"{path} changed while it was read\nhint: run again once nobody writes to it any more"
-        )
+    if state(path) != noted:
+        raise _changed(path)
     return found
 
 
-def _state(path: Path) -> _State:
+def state(path: Path) -> State:
+    """Return what tells a file from what it may be replaced by, or become.
+
+    Raises:
+        OSError: It is not there.
+    """
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns

@@ -50,12 +50,12 @@ class Session:
         began: When the run began, UTC.
         muted: Says nothing at all: whoever set it tells what is to be told.
         seconds: How long each finished step took, by its name.
-        at_stop: What to say besides where the run is interrupted.
+        at_stop: Returns what to say besides where the run is interrupted.
     """
 
     def __init__(self) -> None:
         self.quiet = False
-        self.at_stop = ""
+        self.at_stop: Callable[[], str] = str
         self.debug = os.environ.get("MARGRAVE_DEBUG", "") not in ("", "0")
         self.log = False
         self.began = datetime.now(UTC)
