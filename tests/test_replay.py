@@ -311,7 +311,7 @@ def test_a_signal_ends_a_replay_and_leaves_nothing(
     slow = (
         "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import polars as pl\nfrom margrave import cli\n"
-        "def slow(frame, file):\n    print('writing', flush=True)\n"
+        "def slow(frame, file, **options):\n    print('writing', flush=True)\n"
         "    for _ in range(600):\n        time.sleep(0.1)\n"
         "pl.DataFrame.write_parquet = slow\ncli.main()"
     )
