@@ -196,7 +196,8 @@ from margrave.cli import main
 
 def slow(*arguments, **options):
     print("sweeping", flush=True)
-    time.sleep(60)
+    for _ in range(600):  # one long sleep would not see a signal that comes just before it
+        time.sleep(0.1)
 
 margrave.sweep = slow
 main()
