@@ -50,6 +50,7 @@ PYTHON_FLOW = [
     "proof",
     "swap",
     "locks",
+    "replaceable",
     "publish",
     "shards",
     "memory",

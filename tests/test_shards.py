@@ -588,3 +588,47 @@ def test_the_limit_of_any_group_above_counts(groups: Path) -> None:
 def test_all_frames_of_a_night_that_are_not_cut_are_copied(whole: Path, cut: Path) -> None:
     for name in set(FRAMES) - set(CUT):
         assert (cut / f"{name}.parquet").read_bytes() == (whole / f"{name}.parquet").read_bytes()
+
+
+def test_files_deep_in_a_night_are_copied(tmp_path: Path) -> None:
+    small = make_night(tmp_path / "small")
+    (small / "tables" / "old").mkdir(parents=True)
+    (small / "tables" / "old" / "notes.txt").write_text("kept")
+    run("shard", small, "--shards", 2, "--out", tmp_path / "cut", code=0)
+    assert (tmp_path / "cut" / "tables" / "old" / "notes.txt").read_text() == "kept"
+
+
+# Two shards in work: one asks the run to end, twice, and both take their time.
+HURRIED = """
+import os, signal, time
+from margrave import sharded
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+ended = []
+
+def work(number):
+    time.sleep(0.3)
+    for _ in range(2 if number == 0 else 0):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+    time.sleep(0.6)
+    ended.append(number)
+
+try:
+    sharded.run([0, 1, 2, 3], work, workers=2, told=print)
+except KeyboardInterrupt:
+    print("stopped after", sorted(ended))
+"""
+
+
+def test_a_second_signal_does_not_leave_shards_in_work() -> None:
+    """What is still written when a run clears away would be left behind."""
+    ran = subprocess.run(
+        [sys.executable, "-c", HURRIED],
+        env=environment(None),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ran.stdout == "stopped after [0, 1]\n", ran.stderr

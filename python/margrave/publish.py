@@ -27,22 +27,13 @@ import polars as pl
 
 from margrave import swap
 from margrave.locks import locked, turn
+from margrave.replaceable import OutputRefusedError, check, keep_others, refuse_input
 from margrave.sources import record
 
 if TYPE_CHECKING:
     from polars._typing import ParquetCompression
 
 __all__ = ["KEPT", "SCRATCH", "OutputRefusedError", "Publication", "UnpublishedError"]
-
-#: What Margrave writes: an old one goes when its folder is replaced, any other file stays.
-_TABLES = (
-    *("positions", "balances", "instruments", "assets", "accounts", "tiers", "weights"),
-    *("buckets", "totals", "rejects", "scenarios", "breach", "curve"),
-)
-_OURS = {"manifest.json", "rules.toml", "shards.json"} | {f"{name}.parquet" for name in _TABLES}
-
-#: A file in the folder of a table that is written in parts.
-_PART = re.compile(r"shard-\d+\.parquet")
 
 #: The folder of a date, under which its readers find it.
 _DATED = "business_date="
@@ -53,10 +44,6 @@ _ASIDE = (KEPT, SCRATCH)
 
 #: What a killed run leaves: a folder in the making, one that was moved away, a lock.
 _LEFT = re.compile(r"\.(.+)\.margrave-([0-9a-f]{8}|[0-9a-f]{8}\.old|lock)")
-
-
-class OutputRefusedError(Exception):
-    """The output folder may not be used; nothing was touched."""
 
 
 class UnpublishedError(Exception):
@@ -122,7 +109,7 @@ class Publication:
                 self._hold_kept()
             _tidy(self.out, dated=date is not None)
             self._seen = _state(self.out, self._held)
-            _refuse_input(self.out, self.name, inputs)
+            refuse_input(self.out, self.name, inputs)
             self._check()
 
     @property
@@ -164,7 +151,7 @@ class Publication:
         """
         with self._trouble(f"{self.name}/{name}"):
             copied = self._staged() / name
-            copied.parent.mkdir(exist_ok=True)
+            copied.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copied)
             with copied.open("rb+") as file:
                 os.fsync(file.fileno())
@@ -231,7 +218,7 @@ class Publication:
         old = None
         with self._trouble(self.name):
             stage = self._staged()
-            for folder in [path for path in stage.iterdir() if path.is_dir()]:
+            for folder in [path for path in stage.rglob("*") if path.is_dir()]:
                 swap.flush(folder)
             with turn(self.out):
                 self._look_again()
@@ -243,7 +230,7 @@ class Publication:
                 if is_there:
                     shutil.copymode(self.out, stage)
                 if self.overwrite:
-                    _keep_others(self.out, stage)
+                    keep_others(self.out, stage)
                 swap.flush(stage)
                 if is_there and any(self.out.iterdir()):
                     self._held.enter_context(locked(self.out))
@@ -304,7 +291,7 @@ class Publication:
         """Raise where what is at `out` may not be replaced."""
         may_replace = self.overwrite or self.date is not None
         keeps = self.overwrite or self.date is None
-        _check(self.out, self.name, may_replace=may_replace, keeps=keeps)
+        check(self.out, self.name, may_replace=may_replace, keeps=keeps)
 
     def _look_again(self) -> None:
         """Raise where `out` is not what it was when this publication began."""
@@ -362,59 +349,6 @@ def _close(handle: int) -> None:
         os.close(handle)
 
 
-def _refuse_input(out: Path, name: str, inputs: Iterable[Path]) -> None:
-    for path in inputs:
-        read = path.resolve()
-        if out == read or out in read.parents:
-            raise OutputRefusedError(f"{name} holds the input {path}\nhint: choose another folder")
-
-
-def _check(out: Path, name: str, *, may_replace: bool, keeps: bool) -> None:
-    """Raise unless `out` is not there, or is a folder that may be replaced.
-
-    Args:
-        out: The folder.
-        name: How people know it.
-        may_replace: Whether it may hold something already.
-        keeps: Whether files in it that are not Margrave's stay, or are a reason to refuse it.
-    """
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise OutputRefusedError(f"{name} is not a folder")
-    if out == Path.cwd() or out in Path.cwd().parents or out.is_mount():
-        raise OutputRefusedError(
-            f"{name} cannot be replaced: it is a mount point or holds the working directory\n"
-            "hint: name a folder inside it"
-        )
-    inside = sorted(out.iterdir())
-    if inside and not may_replace:
-        raise OutputRefusedError(f"{name} exists and is not empty\nhint: --overwrite replaces it")
-    strange = [path.name for path in inside if not (_is_file(path) or _is_in_parts(path))]
-    if strange:
-        raise OutputRefusedError(
-            f"{name} holds more than files: {', '.join(map(repr, strange[:3]))}\n"
-            "hint: only a folder of files is replaced; choose another one"
-        )
-    others = [path.name for path in inside if _is_file(path) and path.name not in _OURS]
-    if others and not keeps:
-        raise OutputRefusedError(
-            f"{name} holds more than Margrave wrote: {', '.join(map(repr, others[:3]))}\n"
-            "hint: --overwrite keeps that and replaces the rest; or move it away"
-        )
-
-
-def _is_file(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
-
-
-def _is_in_parts(path: Path) -> bool:
-    """Return whether `path` is a table written in parts, and holds nothing else."""
-    if path.name not in _TABLES or path.is_symlink() or not path.is_dir():
-        return False
-    return all(_is_file(part) and _PART.fullmatch(part.name) for part in path.iterdir())
-
-
 def _make(folder: Path) -> None:
     """Make `folder` where it is missing, with its parents, so that they stay made."""
     if folder.is_dir():
@@ -462,19 +396,3 @@ def _tidy_one(place: Path, path: Path) -> None:
             path.rename(place)
         elif is_ours:
             swap.remove(path)
-
-
-def _keep_others(out: Path, stage: Path) -> None:
-    """Add to `stage` the files of `out` that are neither Margrave's nor written anew."""
-    if not out.is_dir():
-        return
-    for path in out.iterdir():
-        kept = stage / path.name
-        if path.name in _OURS or _is_in_parts(path) or kept.exists():
-            continue
-        try:
-            os.link(path, kept, follow_symlinks=False)
-        except OSError:
-            shutil.copy2(path, kept, follow_symlinks=False)
-            with kept.open("rb+") as file:
-                os.fsync(file.fileno())

@@ -79,10 +79,11 @@ def shard(
 
 
 def _others(folder: Path, cut: set[str]) -> list[Path]:
-    """Return the files of a night that are not cut, its own and those of its folders."""
+    """Return the files of a night that are not cut, its own and those in folders of it."""
     found = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.stem in cut or path.name == "shards.json":
             continue
-        found += [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file())
+        inside = path.rglob("*") if path.is_dir() else [path]
+        found += sorted(file for file in inside if file.is_file())
     return found

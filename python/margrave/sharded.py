@@ -6,8 +6,9 @@ not depend on either. The unit of work is a shard's own files in and its own fil
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -44,7 +45,8 @@ def run(
     Raises:
         MargraveError: What the first shard that was found to be refused says, with its number.
             The others in work are given up, and no further one is begun.
-        KeyboardInterrupt: The run is stopped by a signal: shards in work are given up.
+        KeyboardInterrupt: The run is stopped by a signal: shards in work are given up. It comes
+            once they have ended, and further signals do not hurry it.
     """
     done: dict[int, _T] = {}
     if workers == 1 or len(shards) == 1:
@@ -64,7 +66,7 @@ def run(
                     told(number, done[number])
         except BaseException:
             stop.set()
-            _forget(left)
+            _see_out(left)
             raise
     return done
 
@@ -88,6 +90,12 @@ def _stoppable(work: Callable[[int], _T], number: int, stop: threading.Event) ->
         return _named(work, number)
 
 
-def _forget(futures: dict[Future[_T], int]) -> None:
-    for future in futures:
-        future.cancel()
+def _see_out(futures: Collection[Future[_T]]) -> None:
+    """Wait until what is in work has ended, however often the run is told to end.
+
+    Until then it writes where the caller is about to clear away.
+    """
+    while True:
+        with contextlib.suppress(KeyboardInterrupt):
+            wait([future for future in futures if not future.cancel()])
+            return
