@@ -66,6 +66,7 @@ PYTHON_FLOW = [
     "options",
     "delivery",
     "sharded_cli",
+    "check_cli",
     "shard_cli",
     "rules_cli",
     "scenario_cli",
