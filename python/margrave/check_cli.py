@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,10 +25,14 @@ from margrave.options import (
     Weights,
     session_of,
 )
+from margrave.parts import Whole
+from margrave.sharded_cli import Work
 from margrave.terminal import Session
 
 if TYPE_CHECKING:
-    from margrave import checks
+    import margrave as mg
+    from margrave.checks import Look
+    from margrave.hygiene import Seen
 
 __all__ = ["check"]
 
@@ -68,39 +72,69 @@ def check(
     from margrave import checks
 
     files = night.find(folder)
-    wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
-    peak = sharded_cli.peak(files, memory)
     cut = shards.find(folder)
-    with session.step("check", f"checking {folder}"), night.reading():
-        if cut is not None:
-            cut.check_all_accounts()
-        found = checks.examine(folder, files, rules, tiers=tiers, weights=weights, threads=threads)
+    work = Work.planned(files, cut, threads=threads, workers=None, room=memory, resume=False)
+    wanted = gates.asked(files, max_rejects, fail_above, max_mark_age, session.began)
+    seen: list[Seen] = []
+    asked: dict[str, Any] = {"tiers": tiers, "weights": weights, "threads": threads}
+    look = _look(seen) if hygiene else None
+    with session.step("check", f"checking {folder}") as show, night.reading():
+        if cut is None:
+            found = checks.examine(folder, files, rules, **asked, look=look)
+        else:
+            told = _told(session, show, cut.count)
+            found = checks.examine_shards(cut, rules, **asked, look=look, told=told)
     result, ruleset = found.swept, found.ruleset
     if result is None or ruleset is None:
         return _refuse(session, found.refusals)
     broken = checks.faults(result.rejects)
     verdict, code = delivery.judge(result, wanted)
-    session.say(f"{checks.text(result, ruleset, broken)}Memory: {peak[1]}\n")
-    looked = _look(session, files, found) if hygiene else {}
+    session.say(f"{checks.text(result, ruleset, broken)}Memory: {work.shown()}\n")
+    looked = _hygiene(session, files, seen) if hygiene else {}
     delivery.tell_rejects(session, result)
     delivery.tell_gates(session, verdict["gates"])
     if as_json:
-        about = {"estimated_peak_bytes": peak[0], "faults": broken, **looked}
-        session.answer(delivery.printed({**result.manifest, **about, **verdict}))
+        about = {"estimated_peak_bytes": work.peak, "faults": broken, **looked}
+        session.answer(delivery.printed({**_facts(result, ruleset), **about, **verdict}))
     return code
 
 
-def _look(
-    session: Session, files: Mapping[str, list[Path]], found: checks.Finding
+def _told(session: Session, show: Callable[[float], None], count: int) -> Callable[[int], None]:
+    """Return what tells of a shard that was looked at: where the run logs, and on a terminal."""
+
+    def told(shard: int) -> None:
+        session.tell("shard", shard=shard, of=count, reused=False)
+        show((shard + 1) / count)
+
+    return told
+
+
+def _facts(swept: mg.Sweep | Whole, ruleset: mg.Rules) -> dict[str, Any]:
+    """Return what the manifest of a sweep states of what was computed."""
+    if isinstance(swept, Whole):
+        tables = {"totals": swept.totals, "rejects": swept.rejects}
+        return sharded_cli.stated(swept, ruleset, tables)
+    return swept.manifest
+
+
+def _look(seen: list[Seen]) -> Look:
+    """Return what keeps of each book what hygiene needs of it."""
+    from margrave import hygiene
+
+    def look(book: mg.Book, swept: mg.Sweep) -> None:
+        seen.append(hygiene.seen(book._held.position_rows(), swept.accounts))
+
+    return look
+
+
+def _hygiene(
+    session: Session, files: Mapping[str, list[Path]], seen: Sequence[Seen]
 ) -> dict[str, Any]:
     """Say what looks wrong in a night that can be swept, and return it as `--json` has it."""
     from margrave import hygiene
 
-    assert found.swept is not None
-    assert found.book is not None
     with session.step("hygiene", "looking for what seems wrong"):
-        positions = found.book._held.position_rows()
-        looked = hygiene.examine(files, positions, found.swept.accounts, session.began)
+        looked = hygiene.examine(files, seen, session.began)
     if session.log:
         for warning in looked.warnings:
             session.tell("warning", **warning)

@@ -153,21 +153,6 @@ class Shards:
             ids[name] = schemas[0].get("account_id")
         _require_one_type(ids)
 
-    def check_all_accounts(self) -> None:
-        """Refuse the night if a shard of it holds accounts of another, see `check_accounts`.
-
-        Raises:
-            DataError: With the first of them.
-            SchemaError: A file cannot be read.
-        """
-        for shard in range(self.count):
-            for name, (path,) in self.of(shard).items():
-                try:
-                    ids = pl.read_parquet(path, columns=["account_id"], glob=False)["account_id"]
-                except (OSError, pl.exceptions.PolarsError) as error:
-                    raise SchemaError(f"{name}: {path} cannot be read: {error}") from error
-                self.check_accounts(shard, ids.drop_nulls().unique(maintain_order=True))
-
     def check_accounts(self, shard: int, ids: pl.Series) -> None:
         """Refuse a shard that holds accounts of another: their rows would never meet.
 
