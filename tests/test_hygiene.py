@@ -41,12 +41,11 @@ def looked(
     accounts: pl.DataFrame | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return the warnings by name."""
-    found = hygiene.examine(
-        files,
+    book = hygiene.seen(
         held() if positions is None else positions,
         owned() if accounts is None else accounts,
-        NOW,
     )
+    found = hygiene.examine(files, [book], NOW)
     assert hygiene.text(found).count("\n") == len(found.warnings) + len(found.not_looked_at)
     return {warning["warning"]: warning for warning in found.warnings}
 
@@ -144,7 +143,7 @@ def test_a_night_of_old_that_was_taken_at_once_has_no_stale_times(
 
 
 def test_what_a_night_does_not_have_is_said(files: dict[str, list[Path]]) -> None:
-    found = hygiene.examine(files, held(), pl.DataFrame({"account_id": [1]}), NOW)
+    found = hygiene.examine(files, [hygiene.seen(held(), pl.DataFrame({"account_id": [1]}))], NOW)
     assert hygiene.text(found).splitlines() == [
         "Hygiene: nothing looks wrong",
         "  not looked at: instruments.mark_time, which the night does not have",

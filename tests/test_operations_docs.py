@@ -167,7 +167,7 @@ def test_every_warning_is_listed_with_its_line(spoiled: Path) -> None:
         {"instrument_id": ["BTC", "X"], "quantity": [1.0, -1.0], "entry_price": [1.0, 1.0]}
     )
     accounts = pl.DataFrame({"account_id": ["a", "A"], "owner_id": ["x", "y"]})
-    found = hygiene.examine(files, positions, accounts, datetime.now(UTC))
+    found = hygiene.examine(files, [hygiene.seen(positions, accounts)], datetime.now(UTC))
     listed = table("Hygiene")
     assert {warning["warning"] for warning in found.warnings} == set(listed)
     assert set(found.warnings[0]) - {"message", "warning", "where"} == {"count", "of", "first"}

@@ -67,6 +67,7 @@ PYTHON_FLOW = [
     "options",
     "delivery",
     "sharded_cli",
+    "check_cli",
     "shard_cli",
     "rules_cli",
     "scenario_cli",

@@ -566,6 +566,34 @@ def test_the_estimate_grows_with_the_night(whole: Path, tmp_path: Path) -> None:
     assert 200 * positions.height < added < 1000 * positions.height
 
 
+def test_the_estimate_of_a_csv_is_near_that_of_the_same_parquet(
+    whole: Path, tmp_path: Path
+) -> None:
+    """A night of 100,000 rows of positions: most of its rows are not in the sample."""
+    for kind in ("parquet", "csv"):
+        (tmp_path / kind).mkdir()
+    for name in FRAMES:
+        frame = pl.read_parquet(whole / f"{name}.parquet")
+        frame = pl.concat([frame] * (1 + 100_000 // frame.height if name in CUT else 1))
+        frame.write_parquet(tmp_path / "parquet" / f"{name}.parquet")
+        frame.write_csv(tmp_path / "csv" / f"{name}.csv")
+    of_csv, of_parquet = (
+        memory.estimate(night.find(tmp_path / kind)) for kind in ("csv", "parquet")
+    )
+    assert of_parquet < of_csv < 1.5 * of_parquet
+    assert of_parquet - memory.BASE < of_csv - memory.BASE < 1.5 * (of_parquet - memory.BASE)
+
+
+@pytest.mark.parametrize("text", [b"", b"account_id,amount\n", b'a,b\n"', b"a,b\n\xff,1\n", None])
+def test_a_csv_without_rows_or_that_cannot_be_read_takes_nothing(
+    text: bytes | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "balances.csv"
+    if text is not None:
+        path.write_bytes(text)
+    assert memory.estimate({"balances": [path]}) == memory.BASE
+
+
 @pytest.fixture
 def groups(tmp_path: Path) -> Path:
     """A control group of 1,000 bytes inside one of 5,000, of which 300 are in use."""

@@ -1,7 +1,8 @@
 """Hygiene: what looks wrong in a night and breaks no rule. Warnings with counts, never corrections.
 
 `examine` returns a `Found`: warnings, and what could not be looked at. No figure, no reject and
-no exit code depends on it.
+no exit code depends on it. It is given what `seen` keeps of each book that the night is read as:
+one, or one for each shard.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from margrave.frames import check
 from margrave.ids import in_type
 from margrave.report import printable
 
-__all__ = ["APART", "FAR", "SKEW", "STALE", "Found", "examine", "text"]
+__all__ = ["APART", "FAR", "SKEW", "STALE", "Found", "Seen", "examine", "seen", "text"]
 
 #: Longs and shorts of an instrument differ where they do by more than this part of the larger.
 APART = 1e-9
@@ -67,30 +68,87 @@ class Found:
             self.warnings.append({**facts, "message": message})
 
 
-def examine(
-    files: Mapping[str, Sequence[Path]],
-    positions: pl.DataFrame,
-    accounts: pl.DataFrame,
-    now: datetime,
-) -> Found:
+@dataclass(frozen=True)
+class Seen:
+    """What is kept of a book: of each position its entry price, 8 bytes, and no other column.
+
+    Attributes:
+        held: A row for each instrument: `instrument_id` (text), sums of quantity `long` and
+            `short`, and `entries`, the entry prices of all its positions.
+        owned: `account_id` and `owner_id` as text, a row for each account; none where ids are
+            integers, which are written in one way. None where the night has no `owner_id`.
+    """
+
+    held: pl.DataFrame
+    owned: pl.DataFrame | None
+
+
+def seen(positions: pl.DataFrame, accounts: pl.DataFrame) -> Seen:
+    """Return what hygiene needs of a book.
+
+    Args:
+        positions: Its rows: `instrument_id`, `quantity`, `entry_price`. What is null is left out.
+        accounts: Its accounts: `account_id` and, where the night has it, `owner_id`.
+    """
+    quantity, entry = pl.col("quantity"), pl.col("entry_price")
+    held = (
+        positions.lazy()
+        .select("instrument_id", "quantity", "entry_price")
+        .filter(quantity.is_finite() & (quantity != 0) & pl.col("instrument_id").is_not_null())
+        .group_by("instrument_id")
+        .agg(
+            long=quantity.filter(quantity > 0).sum(),
+            short=quantity.filter(quantity < 0).abs().sum(),
+            entries=entry.filter(entry.is_finite() & (entry > 0)),
+        )
+        .with_columns(_NAMES)
+        .collect()
+    )
+    return Seen(held, _owned(accounts))
+
+
+def _owned(accounts: pl.DataFrame) -> pl.DataFrame | None:
+    if "owner_id" not in accounts.columns:
+        return None
+    if accounts.schema["account_id"].is_integer():
+        accounts = accounts.clear()
+    names = ("account_id", "owner_id")
+    return pl.DataFrame([in_type(accounts[name], pl.String()) for name in names])
+
+
+def examine(files: Mapping[str, Sequence[Path]], books: Sequence[Seen], now: datetime) -> Found:
     """Return what looks wrong in a night.
+
+    In memory are the entry prices of all positions, some three times over while their medians
+    are taken, and of accounts whose ids are texts these and their owners.
 
     Args:
         files: Its frames, as `night.find` has them; `instruments` and `assets` are read.
-        positions: Its rows: `instrument_id`, `quantity`, `entry_price`. What is null is left out.
-        accounts: All its accounts: `account_id` and, where the night has it, `owner_id`.
+        books: What `seen` kept of each book of it; there is at least one.
         now: When that is asked.
 
     Raises:
         MargraveError: `instruments` or `assets` cannot be used.
     """
     found = Found()
-    held = positions.lazy().select("instrument_id", "quantity", "entry_price")
+    held = (
+        pl.concat([book.held for book in books])
+        .lazy()
+        .group_by("instrument_id")
+        .agg(pl.col("long", "short").sum(), pl.col("entries").explode().drop_nulls())
+        .with_columns(
+            median_entry=pl.col("entries").list.median(), positions=pl.col("entries").list.len()
+        )
+        .drop("entries")
+        .sort("instrument_id")
+        .collect()
+    )
     _open_interest(found, held)
     _marks(found, held, files)
     for source in prices(files):
         _times(found, source, now)
-    _owners(found, accounts)
+    owned = [book.owned for book in books if book.owned is not None]
+    _owners(found, pl.concat(owned) if owned else None)
     return found
 
 
@@ -102,20 +160,9 @@ def text(found: Found) -> str:
     return "\n".join([*lines, *(f"  not looked at: {what}" for what in found.not_looked_at)])
 
 
-def _open_interest(found: Found, held: pl.LazyFrame) -> None:
+def _open_interest(found: Found, held: pl.DataFrame) -> None:
     """Warn of instruments that are held more on one side than on the other."""
-    quantity = pl.col("quantity")
-    sides = (
-        held.filter(quantity.is_finite() & (quantity != 0) & pl.col("instrument_id").is_not_null())
-        .group_by("instrument_id")
-        .agg(
-            long=quantity.filter(quantity > 0).sum(),
-            short=quantity.filter(quantity < 0).abs().sum(),
-        )
-        .with_columns(_NAMES)
-        .sort("instrument_id")
-        .collect()
-    )
+    sides = held.select("instrument_id", "long", "short")
     larger = pl.max_horizontal("long", "short")
     apart = sides.filter((pl.col("long") - pl.col("short")).abs() > APART * larger)
     said = "instruments are held more on one side than on the other"
@@ -125,7 +172,7 @@ def _open_interest(found: Found, held: pl.LazyFrame) -> None:
     )
 
 
-def _marks(found: Found, held: pl.LazyFrame, files: Mapping[str, Sequence[Path]]) -> None:
+def _marks(found: Found, held: pl.DataFrame, files: Mapping[str, Sequence[Path]]) -> None:
     """Warn of marks that are far from what the positions were bought at."""
     with night.reading():
         frame = check("instruments", list(files["instruments"]))
@@ -136,13 +183,8 @@ def _marks(found: Found, held: pl.LazyFrame, files: Mapping[str, Sequence[Path]]
             frame.raw["kind"].cast(pl.String),
         ]
     ).filter(~pl.col("kind").is_in(_FADING))
-    quantity, entry = pl.col("quantity"), pl.col("entry_price")
-    medians = (
-        held.filter(quantity.is_finite() & (quantity != 0) & entry.is_finite() & (entry > 0))
-        .group_by("instrument_id")
-        .agg(median_entry=entry.median(), positions=pl.len())
-        .with_columns(_NAMES)
-        .collect()
+    medians = held.select("instrument_id", "median_entry", "positions").filter(
+        pl.col("positions") > 0
     )
     known = marks.join(medians, on="instrument_id", maintain_order="left").drop("kind")
     mark, median = pl.col("mark_price"), pl.col("median_entry")
@@ -178,21 +220,16 @@ def _times(found: Found, source: Prices, now: datetime) -> None:
         found.warn(warning, where, said, len(times), int(wanted.sum()), first)
 
 
-def _owners(found: Found, accounts: pl.DataFrame) -> None:
+def _owners(found: Found, owned: pl.DataFrame | None) -> None:
     """Warn of accounts that are one to a reader and stand under two owners.
 
     An id is the key of `accounts`, so that no id has two owners. What slips through are ids that
     differ in case or in space around them: `A17` of one owner, `a17 ` of another, or of none.
     """
-    if "owner_id" not in accounts.columns:
+    if owned is None:
         found.not_looked_at.append("accounts.owner_id, which the night does not have")
         return
-    if accounts.schema["account_id"].is_integer():
-        return
-    rows = pl.DataFrame(
-        [in_type(accounts[name], pl.String()) for name in ("account_id", "owner_id")]
-    )
-    rows = rows.with_columns(read=rows["account_id"].str.strip_chars().str.to_lowercase())
+    rows = owned.with_columns(read=owned["account_id"].str.strip_chars().str.to_lowercase())
     alike = (
         rows.filter(rows["read"].is_duplicated() & rows["read"].is_not_null())
         .lazy()

@@ -1,7 +1,8 @@
 """How much memory a night takes, and how much there is: refused early rather than killed late.
 
 `estimate` knows a night by its files alone: rows and types stand in a Parquet file's footer, and
-a sample says how wide a row is. `free` asks the machine and the control group of this process.
+a sample says how wide a row is; of a CSV file also how long a row is, so how many there are.
+`free` asks the machine and the control group of this process.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ _PER_ROW = {"positions": 260, "balances": 200, "accounts": 260}
 
 #: Rows of a file that say how wide its rows are.
 _SAMPLE = 20_000
+
+#: Bytes of a text beside its letters, and of a number.
+_TEXT, _NUMBER = 16, 8
 
 #: What of the free memory a run takes unless it is told.
 SHARE = 0.8
@@ -71,9 +75,9 @@ def estimate(files: Mapping[str, Sequence[Path]]) -> int:
     """Return the bytes that a sweep of these files takes at its peak, about.
 
     Args:
-        files: The files of every frame, as `night.find` returns them. Of a CSV file, whose rows
-            nobody has counted, three times its size is taken for its frame; of a file that
-            cannot be read nothing.
+        files: The files of every frame, as `night.find` returns them. The rows of a CSV file,
+            which nobody has counted, are its size by the length of its first ones; of a file
+            that cannot be read nothing is taken.
     """
     return BASE + sum(_of_frame(name, paths) for name, paths in files.items())
 
@@ -84,17 +88,27 @@ def _of_frame(name: str, paths: Sequence[Path]) -> int:
 
 
 def _of_file(path: Path, per_row: int) -> int:
-    if path.suffix == ".csv":
-        size = path.stat().st_size
-        return 3 * size + per_row * size // 40
     try:
-        lazy = pl.scan_parquet(path, glob=False)
-        rows = int(lazy.select(pl.len()).collect().item())
-        sample = lazy.head(_SAMPLE).collect()
+        rows, width = _of_csv(path) if path.suffix == ".csv" else _of_parquet(path)
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return 0  # whoever reads it says what is wrong with it
-    width = sample.estimated_size() / max(1, sample.height)
-    return int(rows * (2 * width + per_row))
+    return int(rows * (width + per_row))
+
+
+def _of_parquet(path: Path) -> tuple[float, float]:
+    """Return the rows of a file, and the bytes that each takes: as it came, and as it is known."""
+    lazy = pl.scan_parquet(path, glob=False)
+    rows = int(lazy.select(pl.len()).collect().item())
+    sample = lazy.head(_SAMPLE).collect()
+    return rows, 2 * sample.estimated_size() / max(1, sample.height)
+
+
+def _of_csv(path: Path) -> tuple[float, float]:
+    """Return the same of a CSV, about: its columns come as text, and are known as numbers."""
+    sample = pl.read_csv(path, n_rows=_SAMPLE, infer_schema=False, glob=False)
+    letters = sum(int(column.str.len_bytes().sum()) for column in sample) / max(1, sample.height)
+    rows = path.stat().st_size / (letters + sample.width)  # a comma, or the end of the line, each
+    return (0 if sample.is_empty() else rows), letters + (_TEXT + _NUMBER) * sample.width
 
 
 def free() -> int:

@@ -15,7 +15,7 @@ from typing import TypeVar
 from margrave import engine
 from margrave.errors import MargraveError
 
-__all__ = ["Stopped", "run"]
+__all__ = ["Stopped", "named", "run"]
 
 _T = TypeVar("_T")
 
@@ -51,7 +51,7 @@ def run(
     done: dict[int, _T] = {}
     if workers == 1 or len(shards) == 1:
         for number in shards:
-            done[number] = _named(work, number)
+            done[number] = _work(work, number)
             told(number, done[number])
         return done
     stop = threading.Event()
@@ -71,11 +71,16 @@ def run(
     return done
 
 
-def _named(work: Callable[[int], _T], number: int) -> _T:
+def named(error: MargraveError, number: int) -> MargraveError:
+    """Return what a shard was refused for, with its number."""
+    return type(error)(f"in shard {number}, {error}")
+
+
+def _work(work: Callable[[int], _T], number: int) -> _T:
     try:
         return work(number)
     except MargraveError as error:
-        raise type(error)(f"in shard {number}, {error}") from error
+        raise named(error, number) from error
 
 
 def _stoppable(work: Callable[[int], _T], number: int, stop: threading.Event) -> _T:
@@ -87,7 +92,7 @@ def _stoppable(work: Callable[[int], _T], number: int, stop: threading.Event) ->
 
     look()
     with engine.progress(look):  # the core looks a few times a second
-        return _named(work, number)
+        return _work(work, number)
 
 
 def _see_out(futures: Collection[Future[_T]]) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from margrave.publish import Publication
     from margrave.sharded_night import ShardedNight
 
-__all__ = ["Work", "breach", "peak", "stress", "sweep"]
+__all__ = ["Work", "breach", "stated", "stress", "sweep"]
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,15 @@ class Work:
         threads: How many threads a shard may use, None for its share of all cores.
         workers: How many shards are in work at a time.
         resume: Whether a run that was stopped is to be gone on with.
+        peak: The bytes that it takes at its peak, about: of the night, or of the largest shards
+            as many times as there are workers.
     """
 
     cut: Shards | None
     threads: int | None
     workers: int
     resume: bool
+    peak: int
 
     @classmethod
     def planned(
@@ -68,35 +71,29 @@ class Work:
             RefusedError: The night, or a shard of it, takes more memory than there is; or what is
                 asked for is for nights in shards, and this one is whole.
         """
+        free = memory.parsed(room) if room else int(memory.SHARE * memory.free())
         if cut is None:
             if resume or workers is not None:
                 what = "--resume" if resume else "--workers"
                 raise night.RefusedError(
                     f"{what}: this night is not in shards\nhint: cut it with margrave shard first"
                 )
-            peak(files, room)
-            return cls(None, threads, 1, False)
-        free = _free(room)
+            needed = memory.estimate(files)
+            _require(needed, free, "the night", 1)
+            return cls(None, threads, 1, False, needed)
         largest = max(memory.estimate(cut.of(shard)) for shard in range(cut.count))
         _require(largest, free, "a shard of it", cut.count)
         most = max(1, (free - memory.BASE) // max(1, largest - memory.BASE))
         most = min(most, cut.count)
-        return cls(cut, threads, min(workers or min(most, _WORKERS), most), resume)
+        workers = min(workers or min(most, _WORKERS), most)
+        needed = memory.BASE + workers * (largest - memory.BASE)
+        return cls(cut, threads, workers, resume, needed)
 
-
-def peak(files: Mapping[str, Sequence[Path]], room: str | None) -> tuple[int, str]:
-    """Return the bytes that a night takes whole at the peak of a sweep, and a line that says so.
-
-    Raises:
-        RefusedError: That is more than may be used.
-    """
-    free, needed = _free(room), memory.estimate(files)
-    _require(needed, free, "the night", 1)
-    return needed, f"about {memory.shown(needed)} at the peak of a sweep"
-
-
-def _free(room: str | None) -> int:
-    return memory.parsed(room) if room else int(memory.SHARE * memory.free())
+    def shown(self) -> str:
+        """Return how much memory it takes, as people are told."""
+        shards = f"{self.workers} shard{'s' if self.workers > 1 else ''} at a time"
+        whose = "" if self.cut is None else f", {shards}"
+        return f"about {memory.shown(self.peak)} at the peak of a sweep{whose}"
 
 
 #: Shards in work at a time unless more are asked for: one reads and writes while one computes.
@@ -270,15 +267,25 @@ def _result(
     folders: Sequence[str],
     **more: Any,
 ) -> Result:
-    from margrave import engine
-
     def manifest() -> dict[str, Any]:
-        return {
-            "margrave_version": engine.version(),
-            "ruleset_id": ruleset.id,
-            "ruleset_hash": ruleset.hash,
-            **whole.about(tables),
-            **more,
-        }
+        return {**stated(whole, ruleset, tables), **more}
 
     return Result(whole, ruleset, tables, manifest, text, folders)
+
+
+def stated(whole: Whole, ruleset: mg.Rules, tables: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
+    """Return what the manifest states of all shards together, as `Sweep.manifest` of a sweep.
+
+    Args:
+        whole: All shards.
+        ruleset: What they were swept under.
+        tables: The tables that are not in shards.
+    """
+    from margrave import engine
+
+    return {
+        "margrave_version": engine.version(),
+        "ruleset_id": ruleset.id,
+        "ruleset_hash": ruleset.hash,
+        **whole.about(tables),
+    }

@@ -6,7 +6,7 @@ of its own at once; what is left of it is a `Part`, and the few rows that people
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -59,10 +59,6 @@ class ShardedNight:
     told: Callable[[int, bool], object]
     reused: list[int] = field(default_factory=list)
 
-    def market(self) -> mg.Market:
-        """Return the market, which all shards have in common."""
-        return mg.Market(self.shards.files["instruments"], self.shards.files["assets"])
-
     def sweep(self, *, worst: int, held: int) -> tuple[Whole, dict[str, pl.DataFrame]]:
         """Sweep every shard, and write its accounts, buckets and positions.
 
@@ -73,7 +69,7 @@ class ShardedNight:
         Returns:
             The sum of all shards; the worst `accounts` and their `positions`.
         """
-        market = self.market()
+        market = self.shards.market()
 
         def work(shard: int) -> Done:
             book = self._book(shard)
@@ -132,15 +128,7 @@ class ShardedNight:
         return whole, {"breach": found.drop("gross_notional"), "curve": curve}
 
     def _book(self, shard: int) -> mg.Book:
-        files: Mapping[str, Any] = self.shards.of(shard)
-        return mg.Book(
-            files["positions"],
-            files["balances"],
-            self.shards.files["instruments"],
-            files.get("accounts"),
-            on_error=self.on_error,
-            threads=self.threads,
-        )
+        return self.shards.book(shard, on_error=self.on_error, threads=self.threads)
 
     def _check(self, shard: int, swept: mg.Sweep) -> None:
         self.shards.check_accounts(shard, swept.accounts["account_id"])

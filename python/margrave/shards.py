@@ -15,10 +15,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
+import margrave as mg
 from margrave import engine, night
 from margrave.errors import DataError, SchemaError
 from margrave.frames import shown
@@ -35,6 +36,8 @@ FRAMES = ("positions", "balances", "accounts")
 
 #: Rows that are in memory at a time while a frame is cut.
 BATCH_ROWS = 4_000_000
+
+OnError = Literal["raise", "quarantine"]
 
 _HASH = "xxh3-64 of the account id as UTF-8 text, modulo the number of shards"
 
@@ -67,6 +70,35 @@ class Shards:
     def of(self, shard: int) -> dict[str, list[Path]]:
         """Return the files of one shard, by frame."""
         return {name: [self.folder / file_name(name, shard)] for name in self._cut()}
+
+    def book(self, shard: int, *, on_error: OnError, threads: int | None) -> mg.Book:
+        """Return the book of one shard.
+
+        Args:
+            shard: Its number.
+            on_error: Whether bad rows are set aside, or refuse the shard.
+            threads: How many threads build it; all cores by default.
+
+        Raises:
+            MargraveError: As `Book` does.
+        """
+        files: Mapping[str, Any] = self.of(shard)
+        return mg.Book(
+            files["positions"],
+            files["balances"],
+            self.files["instruments"],
+            files.get("accounts"),
+            on_error=on_error,
+            threads=threads,
+        )
+
+    def market(self) -> mg.Market:
+        """Return the market, which all shards have in common.
+
+        Raises:
+            MargraveError: As `Market` does.
+        """
+        return mg.Market(self.files["instruments"], self.files["assets"])
 
     def _cut(self) -> list[str]:
         return [name for name in FRAMES if name in self.files]
@@ -120,21 +152,6 @@ class Shards:
                     )
             ids[name] = schemas[0].get("account_id")
         _require_one_type(ids)
-
-    def check_all_accounts(self) -> None:
-        """Refuse the night if a shard of it holds accounts of another, see `check_accounts`.
-
-        Raises:
-            DataError: With the first of them.
-            SchemaError: A file cannot be read.
-        """
-        for shard in range(self.count):
-            for name, (path,) in self.of(shard).items():
-                try:
-                    ids = pl.read_parquet(path, columns=["account_id"], glob=False)["account_id"]
-                except (OSError, pl.exceptions.PolarsError) as error:
-                    raise SchemaError(f"{name}: {path} cannot be read: {error}") from error
-                self.check_accounts(shard, ids.drop_nulls().unique(maintain_order=True))
 
     def check_accounts(self, shard: int, ids: pl.Series) -> None:
         """Refuse a shard that holds accounts of another: their rows would never meet.
