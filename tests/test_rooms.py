@@ -122,6 +122,7 @@ RUST_FLOW = [
     "shares",
     "results",
     "totals",
+    "overflow",
     "sweep",
     "lanes",
     "standing",

@@ -303,4 +303,25 @@ mod tests {
             assert_eq!(many.first, one.first);
         }
     }
+
+    #[test]
+    fn columns_of_many_slices_are_numbered_as_by_a_map() {
+        let ids: Vec<i64> = (0..450_000i64).map(|row| (row * 7919) % 100_003 - 50_000).collect();
+        let frames = [integers(&ids[..150_000]), integers(&ids[150_000..])];
+        let accounts = number_accounts(&[&frames[0], &frames[1]], 2);
+        let (mut seen, mut first) = (HashMap::new(), Vec::new());
+        for (row, id) in ids.iter().enumerate() {
+            seen.entry(*id).or_insert_with(|| {
+                let frame = usize::from(row >= 150_000);
+                first.push((frame, row - 150_000 * frame));
+                first.len() as u32 - 1
+            });
+        }
+        let numbers: Vec<u32> = ids.iter().map(|id| seen[id]).collect();
+        assert!(*accounts.row_account[0] == numbers[..150_000]);
+        assert!(*accounts.row_account[1] == numbers[150_000..]);
+        let firsts: Vec<(usize, usize)> =
+            accounts.first.iter().map(|(frame, row)| (*frame as usize, *row as usize)).collect();
+        assert!(firsts == first);
+    }
 }

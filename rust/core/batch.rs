@@ -190,28 +190,39 @@ mod tests {
             let stopped = std::panic::catch_unwind(run).unwrap_err();
             assert!(stopped.is::<Interrupted>());
             assert!(!done.into_inner());
-            assert_eq!(map(threads, vec![1], |i| i), [1]);
+            thread::sleep(2 * LOOK_EVERY);
+            assert_eq!(map(threads, vec![1, 2], |i| i), [1, 2]); // nobody is asked any more
         }
     }
 
     #[test]
     fn work_tells_how_much_of_it_is_done() {
-        let told = std::rc::Rc::new(RefCell::new(Vec::new()));
-        let seen = std::rc::Rc::clone(&told);
-        let run = || {
-            part(0.5, 1.0);
-            map(1, (0..20).collect(), |_: u32| thread::sleep(Duration::from_millis(10)))
-        };
-        watched(
-            move |done| {
-                seen.borrow_mut().push(done);
-                false
-            },
-            run,
-        );
-        let told = told.borrow();
-        assert!(!told.is_empty() && told.is_sorted());
-        assert!(told.iter().all(|done| (0.5..1.0).contains(done)));
+        for threads in [1, 2] {
+            let told = std::rc::Rc::new(RefCell::new(Vec::new()));
+            let seen = std::rc::Rc::clone(&told);
+            let run = || {
+                part(0.5, 1.0);
+                map(threads, (0..20).collect(), |_: u32| thread::sleep(Duration::from_millis(10)))
+            };
+            watched(
+                move |done| {
+                    seen.borrow_mut().push(done);
+                    false
+                },
+                run,
+            );
+            let told = told.borrow();
+            assert!(told.is_sorted() && told.iter().all(|done| (0.5..1.0).contains(done)));
+            // Asked some 25 times a second: of 20 tasks of 10 ms each, or half as many, not after all.
+            assert!((1..15).contains(&told.len()));
+            assert!(told.last() > Some(&0.6));
+        }
+    }
+
+    #[test]
+    fn there_is_at_least_one_thread() {
+        assert!(threads(None) >= 1);
+        assert_eq!((threads(Some(0)), threads(Some(3))), (1, 3));
     }
 
     #[test]

@@ -325,6 +325,10 @@ pub struct Fault {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
     use super::*;
 
     fn reasons(range: Range, values: Vec<f64>) -> Vec<(u32, Reason)> {
@@ -360,5 +364,72 @@ mod tests {
         let mut values = vec![1.0; 2 * BLOCK + 1];
         values[2 * BLOCK] = f64::NAN;
         assert_eq!(reasons(Range::Any, values), [(2 * BLOCK as u32, Reason::NotANumber)]);
+    }
+
+    #[test]
+    fn a_fault_says_what_the_value_is_not() {
+        let edges = vec![-LIMIT, 1.1e18, -1.1e18, 1.5, -0.5];
+        let of = |range| reasons(range, edges.clone()).iter().map(|f| f.1).collect::<Vec<_>>();
+        use Reason::{Negative, NotARate, NotPositive, TooLarge};
+        assert_eq!(of(Range::Any), [TooLarge, TooLarge]);
+        assert_eq!(of(Range::Positive), [NotPositive, TooLarge, TooLarge, NotPositive]);
+        assert_eq!(of(Range::NotNegative), [Negative, TooLarge, TooLarge, Negative]);
+        assert_eq!(of(Range::Rate), [NotARate; 5]);
+    }
+
+    #[test]
+    fn every_range_has_its_word() {
+        let words = ["any", "positive", "not_negative", "rate", "Any", ""];
+        let ranges = [Range::Any, Range::Positive, Range::NotNegative, Range::Rate].map(Some);
+        assert_eq!(words.map(Range::from_word)[..4], ranges);
+        assert_eq!(words.map(Range::from_word)[4..], [None, None]);
+    }
+
+    #[test]
+    fn a_null_excuses_no_value_but_the_one_under_it() {
+        let (null, bad) = (5, [BLOCK + 5, BLOCK + 7]);
+        let mut values = vec![1.0; 2 * BLOCK];
+        bad.iter().for_each(|row| values[*row] = f64::NAN);
+        let mut words = vec![u64::MAX; 2 * BLOCK / 64];
+        words[0] = !(1 << null);
+        let column = Numbers::new("x", Range::Any, Values::new(values))
+            .with_validity(Some(Validity::from_words(words)))
+            .optional();
+        assert_eq!(column.check(), bad.map(|row| (row as u32, Reason::NotANumber)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        /// Blocks are passed over at a glance where all of them holds; nothing else may be.
+        #[test]
+        fn rows_in_blocks_are_refused_as_they_are_one_by_one(
+            length in 0usize..2 * BLOCK + 200,
+            odd in vec((any::<Index>(), select(vec![f64::NAN, -1.0, 0.0, 2.0, 1e19])), 0..3),
+            nulls in proptest::option::of(vec((any::<Index>(), any::<bool>()), 0..4)),
+            range in select(vec![Range::Any, Range::Positive, Range::NotNegative, Range::Rate]),
+            required: bool,
+        ) {
+            let mut values = vec![0.5; length];
+            let mut words = vec![u64::MAX; length.div_ceil(64)];
+            if length > 0 {
+                odd.iter().for_each(|(row, value)| values[row.index(length)] = *value);
+                for (row, is_odd) in nulls.iter().flatten() {
+                    let row = row.index(length);
+                    words[row / 64] &= !(1 << (row % 64));
+                    values[row] = if *is_odd { -1e20 } else { 0.5 };
+                }
+            }
+            let validity = nulls.is_some().then(|| Validity::from_words(words));
+            let column = Numbers::new("x", range, Values::new(values)).with_validity(validity);
+            let column = if required { column } else { column.optional() };
+            let refused = |row: usize| match column.get(row) {
+                None => required.then_some(Reason::Null),
+                Some(value) => range.refuse(value),
+            };
+            let expected: Vec<(u32, Reason)> =
+                (0..length).filter_map(|row| Some((row as u32, refused(row)?))).collect();
+            prop_assert_eq!(column.check(), expected);
+        }
     }
 }

@@ -222,3 +222,58 @@ fn margin_lacking(positions: &Positions, faults: &mut Vec<Fault>) {
         reason: Reason::Null,
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partition::Width;
+
+    /// What a record is of here: 32 bytes, so that a slice holds 15 blocks of them.
+    type Record = [u64; 4];
+
+    /// Slices, how many records of theirs they hold, and how many a slice may hold.
+    fn sliced(account: &[u32], owners: Owners, threads: usize) -> (Vec<Range<usize>>, usize) {
+        let most = slice_length::<Record>(account.len()) / BLOCK * BLOCK;
+        (slices::<Record>(account, Some(owners), threads), most)
+    }
+
+    #[test]
+    fn a_slice_holds_as_many_records_as_fit_and_not_many_times_more_rows() {
+        let width = Width::new(1 << 20, 4);
+        let some = width.owners(0..width.parts() / 16);
+        for (rows, step) in [(2_000_000_u32, 1), (700_000, 5), (3_000_000, 16), (100, 1), (0, 1)] {
+            let is_theirs = |row: u32| row % 977 < 200 && row % step == 0;
+            let account: Vec<u32> =
+                (0..rows).map(|row| if is_theirs(row) { row % 1000 } else { NONE }).collect();
+            let (slices, most) = sliced(&account, some, 2);
+            let ends: Vec<usize> = slices.iter().map(|rows| rows.end).collect();
+            let begins: Vec<usize> = slices.iter().map(|rows| rows.start).collect();
+            assert_eq!((begins[0], *ends.last().unwrap()), (0, account.len()));
+            assert_eq!(begins[1..], ends[..ends.len() - 1]);
+            assert!(begins.iter().all(|begin| begin % BLOCK == 0));
+            for rows in &slices {
+                let held = some.count(&account[rows.clone()]);
+                assert!(held <= most && rows.len() <= MOST_SPARSE * most);
+                let next = &account[rows.end..account.len().min(rows.end + BLOCK)];
+                let is_full = held + some.count(next) > most || rows.len() == MOST_SPARSE * most;
+                assert!(is_full || rows.end == account.len());
+            }
+        }
+    }
+
+    #[test]
+    fn all_owners_are_read_in_slices_of_whole_words() {
+        let account = vec![3; 200_000];
+        let width = Width::new(1000, 4);
+        let (slices, _) = sliced(&account, width.owners(0..width.parts()), 2);
+        assert!(slices.len() > 2 && slices.iter().all(|rows| rows.start % 64 == 0));
+        assert!(slices.iter().all(|rows| rows.len() <= slice_length::<Record>(200_000)));
+        assert!(slices.into_iter().flatten().eq(0..200_000));
+    }
+
+    #[test]
+    fn rows_stand_where_accounts_never_fall_and_all_have_one() {
+        assert!(stand(&[0, 0, 2, 5]) && stand(&[]));
+        assert!(!stand(&[0, 2, 1]) && !stand(&[0, 1, NONE]));
+    }
+}

@@ -41,6 +41,7 @@ pub mod marks;
 pub mod memory;
 mod onset;
 mod outlook;
+mod overflow;
 mod partition;
 mod pass;
 mod path;

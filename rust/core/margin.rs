@@ -345,3 +345,35 @@ fn conclude(margin: &mut Margin, collateral: &Collateral, positions: Worth, rule
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_finite_where_each_figure_is() {
+        let large = |figure| Margin {
+            equity: -1e200,
+            margin_balance: 1e200,
+            collateral_value: 1e200,
+            debt_value: 1e200,
+            two_sided_notional: 1e200,
+            initial_margin: figure,
+            margin_buffer: -1e200,
+            ..Margin::default()
+        };
+        assert!(large(1e200).is_finite());
+        assert!(!large(f64::NAN).is_finite() && !large(f64::INFINITY).is_finite());
+    }
+
+    #[test]
+    fn buckets_add_up_and_a_sum_that_overflows_is_seen() {
+        let bucket = Margin { two_sided_notional: 1e308, positions: 2, ..Margin::default() };
+        let mut account = bucket;
+        account.add(&Margin { two_sided_notional: 7e307, ..bucket });
+        assert_eq!((account.two_sided_notional, account.positions), (1.7e308, 4));
+        assert!(account.is_finite());
+        account.add(&bucket);
+        assert!(!account.is_finite());
+    }
+}

@@ -276,8 +276,8 @@ mod tests {
             assert!(buffer.iter().all(|value| *value == 7));
             assert!(buffer.clone() == buffer.to_vec());
             drop(buffer);
-            assert!(Buffer::<u64>::zeroed(length).iter().all(|value| *value == 0));
-            assert!(Buffer::filled(length, 3u32).iter().all(|value| *value == 3));
+            assert!(Buffer::<u64>::zeroed(length) == vec![0; length]);
+            assert!(Buffer::filled(length, 3u32) == vec![3; length]);
         }
     }
 
@@ -308,5 +308,49 @@ mod tests {
         kept.bytes -= KEPT - 10 * PAGE;
         assert_eq!(kept.bytes, 3 * PAGE);
         assert_eq!((kept.make_room(8 * PAGE).len(), kept.bytes), (1, 0));
+    }
+
+    #[test]
+    fn values_come_in_and_out_as_they_are() {
+        let buffer: Buffer<u32> = (0..3).collect();
+        assert_eq!(buffer, [0, 1, 2]);
+        assert_eq!(Buffer::from(vec![0, 1, 2]), [0, 1, 2]);
+        assert_eq!((&buffer).into_iter().sum::<u32>(), 3);
+        assert_eq!(format!("{buffer:?}"), "[0, 1, 2]");
+    }
+
+    #[test]
+    fn columns_begin_at_different_places_of_a_page() {
+        let mut kept = Kept { maps: Vec::new(), bytes: 0, begun: 0 };
+        let begins: Vec<usize> = (0..LINES / 64).map(|_| kept.next_begin()).collect();
+        let mut distinct = begins.clone();
+        distinct.sort();
+        distinct.dedup();
+        assert_eq!(distinct.len(), begins.len());
+        assert!(begins.iter().all(|begin| begin % 64 == 0 && *begin < LINES));
+    }
+
+    #[test]
+    fn mappings_are_of_whole_pages_huge_ones_from_where_they_pay() {
+        let lengths = [1, LARGE, LARGE + 1, PAGE / 4 * 3 - 1, PAGE / 4 * 3, PAGE, PAGE + 1];
+        let mapped = lengths.map(|bytes| mapped(bytes).len());
+        assert_eq!(mapped, [LARGE, LARGE, 2 * LARGE, PAGE / 4 * 3, PAGE, PAGE, 2 * PAGE]);
+    }
+
+    #[test]
+    fn work_is_cut_into_what_fills_huge_pages() {
+        assert_eq!(slice_length::<u64>(1000), (PAGE - LINES) / 8);
+        assert_eq!(slice_length::<u64>(256 * PAGE / 8 - 1), (PAGE - LINES) / 8);
+        assert_eq!(slice_length::<u64>(256 * PAGE / 8), (4 * PAGE - LINES) / 8);
+    }
+
+    #[test]
+    fn what_was_kept_goes_back_to_the_system_and_is_counted() {
+        // Other tests take what is kept, too, and hold the lock now and then.
+        let is_counted = |_| {
+            drop(Buffer::<u64>::new(LARGE));
+            release() >= 8 * LARGE
+        };
+        assert!((0..1000).any(is_counted));
     }
 }

@@ -248,3 +248,28 @@ fn mark(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::columns::{Range as Allowed, Validity, Values};
+
+    #[test]
+    fn rows_that_say_something_are_marked_beside_what_they_were_marked_with() {
+        let words: Vec<u64> = (0..5u64).map(|i| 0x9111_0000_0204_8001 << i).collect();
+        let values: Vec<f64> = (0..300).map(|row| f64::from(row % 3)).collect();
+        let column = |validity| {
+            Numbers::new("x", Allowed::Any, Values::new(values.clone())).with_validity(validity)
+        };
+        for column in [column(None), column(Some(Validity::from_words(words)))] {
+            for rows in [0..300, 0..0, 1..64, 63..65, 64..128, 70..290, 299..300] {
+                let mut specials: Vec<u8> = rows.clone().map(|row| (row % 2) as u8).collect();
+                mark(column.view(), rows.clone(), ORDERS, &mut specials, |value| value > 0.0);
+                let says = |row| column.get(row).is_some_and(|value| value > 0.0);
+                let expected: Vec<u8> =
+                    rows.map(|row| (row % 2) as u8 | u8::from(says(row)) * ORDERS).collect();
+                assert_eq!(specials, expected);
+            }
+        }
+    }
+}

@@ -334,3 +334,43 @@ fn share(part: f64, whole: f64) -> f64 {
     let share = part / whole;
     if whole > 0.0 { share } else { 0.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::columns::{Range as Allowed, Validity, Values};
+
+    #[test]
+    fn what_is_given_is_shown_with_its_place_wherever_rows_begin() {
+        let words: Vec<u64> = (0..5u64).map(|i| 0x9111_0000_0204_8001 << i).collect();
+        let values: Vec<f64> = (0..300).map(f64::from).collect();
+        let column = |validity| {
+            Numbers::new("x", Allowed::Any, Values::new(values.clone())).with_validity(validity)
+        };
+        for column in [column(None), column(Some(Validity::from_words(words)))] {
+            for rows in [0..300, 0..0, 1..64, 63..65, 64..128, 70..290, 299..300, 130..131] {
+                let mut shown = Vec::new();
+                each_given(column.view(), rows.clone(), |i, value| shown.push((i, value)));
+                let given = |(i, row)| Some((i, column.get(row)?));
+                let expected: Vec<(usize, f64)> = rows.enumerate().filter_map(given).collect();
+                assert_eq!(shown, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn parts_that_are_cut_off_begin_one_behind_the_other() {
+        let mut columns = [const { Vec::new() }; 7];
+        columns.iter_mut().for_each(|column: &mut Vec<f64>| column.resize(10, 0.0));
+        let (mut bucket, mut tier, mut kind) = (vec![0; 10], vec![0; 10], vec![0; 10]);
+        let numbers = columns.each_mut().map(|column| &mut column[..]);
+        let mut rest =
+            Part { first: 100, bucket: &mut bucket, tier: &mut tier, kind: &mut kind, numbers };
+        let parts = [3, 0, 5].map(|length| {
+            let part = rest.take(length);
+            (part.first, part.len(), part.numbers.map(|column| column.len()))
+        });
+        assert_eq!(parts, [(100, 3, [3; 7]), (103, 0, [0; 7]), (103, 5, [5; 7])]);
+        assert_eq!((rest.first, rest.len()), (108, 2));
+    }
+}

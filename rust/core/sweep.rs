@@ -9,13 +9,14 @@ use std::ops::Range;
 use crate::batch;
 use crate::block::{Block, Rows};
 use crate::book::Book;
-use crate::columns::{Fault, Numbers, Reason};
+use crate::columns::Fault;
 use crate::error::{Error, Result};
 use crate::exact::ExactSum;
 use crate::keys::NONE;
 use crate::margin::{Joined, Margin, bucket_margin, margin_of, plain_margin};
-use crate::market::{Kind, Market};
+use crate::market::Market;
 use crate::marks::Marks;
+use crate::overflow::overflow_faults;
 use crate::plain::Plain;
 use crate::pools::regroup;
 use crate::results::{MarginColumns, Part, STAGED, Stage};
@@ -338,51 +339,64 @@ fn mark_accounts(book: &Book, faults: &[Fault], indeterminate: &mut [bool]) {
     }
 }
 
-/// Money beyond which no sum of it makes sense.
-const VAST: f64 = 1e300;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::book::BookInput;
+    use crate::columns::{Numbers, Range, Reason, Validity, Values};
+    use crate::holdings::{Balances, Positions};
+    use crate::keys::Ids;
 
-/// The values that make an account's money overflow: an entry price (or, by it, a mark) of an
-/// inverse contract or a leverage so near 0 that dividing by it leaves all sense; where only
-/// the sum of the account does, all of its entry prices.
-fn overflow_faults(book: &Book, marks: &Marks, accounts: &[usize]) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    for account in accounts {
-        let of_account = |row: &&u32| book.position_account[**row as usize] as usize == *account;
-        let rows: Vec<u32> =
-            book.block_of(*account).row.iter().filter(of_account).copied().collect();
-        let fault = |row: &u32, column| Fault {
-            frame: "positions",
-            column,
-            row: *row,
-            reason: Reason::Overflow,
+    /// A book of four rows: one of account 8, two of account 9, one of nobody.
+    fn book() -> Book {
+        let numbers =
+            |name, values: &[f64]| Numbers::new(name, Range::Any, Values::new(values.to_vec()));
+        let ids = |ids: &[i64], validity| Ids::integers(Values::new(ids.to_vec()), validity);
+        let input = BookInput {
+            positions: Positions {
+                account: ids(&[8, 9, 9, 7], Some(Validity::from_words(vec![0b111]))),
+                instrument: ids(&[1, 1, 1, 1], None),
+                quantity: numbers("quantity", &[1.0; 4]),
+                entry_price: numbers("entry_price", &[1.0; 4]),
+                isolated: None,
+                isolated_margin: None,
+                leverage: None,
+                tier_table: None,
+                open_buy: None,
+                open_sell: None,
+            },
+            balances: Balances {
+                account: ids(&[], None),
+                asset: ids(&[], None),
+                amount: numbers("amount", &[]),
+            },
+            accounts: None,
+            instruments: ids(&[1], None),
         };
-        let blamed = rows.iter().filter_map(|row| {
-            vast_column(book, marks, *row as usize).map(|column| fault(row, column))
-        });
-        let blamed: Vec<Fault> = blamed.collect();
-        if blamed.is_empty() {
-            faults.extend(rows.iter().map(|row| fault(row, "entry_price")));
-        } else {
-            faults.extend(blamed);
+        Book::build(input, 1).expect("it fits")
+    }
+
+    #[test]
+    fn a_row_that_is_neither_swept_nor_set_aside_is_an_error() {
+        let book = book();
+        let swept = |positions| Rounded { positions, ..Totals::default().round() };
+        for (indeterminate, rows) in [([false, false], 3), ([false, true], 1), ([true, true], 0)] {
+            assert!(check_rows(&book, &indeterminate, &swept(rows)).is_ok());
+            for wrong in [rows + 1, 7] {
+                let error = check_rows(&book, &indeterminate, &swept(wrong));
+                assert!(matches!(error, Err(Error::Internal(_))), "{rows} {wrong}");
+            }
         }
     }
-    faults
-}
 
-/// The column of a position row by which its money overflows alone.
-fn vast_column(book: &Book, marks: &Marks, row: usize) -> Option<&'static str> {
-    let positions = &book.positions;
-    let mark = &marks.instruments[book.position_instrument[row] as usize];
-    let given = |column: &Option<Numbers>| column.as_ref().and_then(|column| column.get(row));
-    let quantity = positions.quantity.values()[row];
-    let orders =
-        given(&positions.open_buy).unwrap_or(0.0) + given(&positions.open_sell).unwrap_or(0.0);
-    let value = (quantity.abs() + orders) * mark.value * mark.settle_price;
-    let cost = mark.cost(0.0, quantity / positions.entry_price.values()[row]) * mark.settle_price;
-    let is_vast = |money: f64| money.is_nan() || money.abs() >= VAST;
-    if mark.kind == Kind::Inverse && (is_vast(value) || is_vast(cost)) {
-        return Some("entry_price");
+    #[test]
+    fn a_fault_is_laid_to_the_account_of_its_row() {
+        let book = book();
+        let fault = |row| Fault { frame: "positions", column: "x", row, reason: Reason::Null };
+        let mut indeterminate = [false; 2];
+        mark_accounts(&book, &[fault(3)], &mut indeterminate);
+        assert_eq!(indeterminate, [false, false]);
+        mark_accounts(&book, &[fault(2)], &mut indeterminate);
+        assert_eq!(indeterminate, [false, true]);
     }
-    let leverage = given(&positions.leverage);
-    leverage.is_some_and(|leverage| is_vast(value / leverage)).then_some("leverage")
 }

@@ -1,6 +1,6 @@
 //! Corners that random nights seldom reach.
 
-use margrave_core::conventions::{Conventions, PriceBasis, Rung, TierEdge, TierMode};
+use margrave_core::conventions::{Conventions, Initial, PriceBasis, Rung, TierEdge, TierMode};
 use margrave_core::positions::PriceKind;
 use margrave_core::rules::Rules;
 use margrave_core::sweep::Sweep;
@@ -195,4 +195,43 @@ fn of_the_rows_of_an_account_the_one_that_overflows_is_refused() {
     let swept = Swept::new(&night);
     let rows: Vec<u32> = swept.sweep.faults.iter().map(|fault| fault.row).collect();
     assert_eq!((rows, swept.sweep.faults[0].column), (vec![1], "entry_price"));
+}
+
+/// Which rows of the night's one account are refused for what overflows, and their columns.
+fn refused(night: &Night) -> Vec<(u32, &'static str)> {
+    Swept::new(night).sweep.faults.iter().map(|fault| (fault.row, fault.column)).collect()
+}
+
+#[test]
+fn what_overflows_is_told_by_size_by_orders_and_in_the_valuation_asset() {
+    // A contract is worth 1e295, so 1e18 of them are beyond all doubles, and 1e10 are not.
+    let rows = [(1e10, 1.0), (0.0, 1.0), (1e18, 1.0), (0.0, 1.0)];
+    let mut night = night(Kind::Inverse, 1e-295, &rows, 1.0, &[(0.0, 0.1)]);
+    night.assets[0].price = 1e-18;
+    night.positions[1].open_buy_quantity = Some(1e10);
+    assert_eq!(refused(&night), [(2, "entry_price")]);
+    for row in [2, 3] {
+        night.positions[row].open_buy_quantity = Some(5e17);
+        night.positions[row].open_sell_quantity = Some(5e17);
+    }
+    assert_eq!(refused(&night), [(2, "entry_price"), (3, "entry_price")]);
+}
+
+#[test]
+fn what_overflows_is_told_by_its_entry() {
+    // 1 / 5e-324 is beyond all doubles; 1 / 1e-305 is not, once in the valuation asset.
+    let rows = [(1.0, 1e-305), (1.0, 5e-324), (1.0, 1.0)];
+    let mut night = night(Kind::Inverse, 1.0, &rows, 1.0, &[(0.0, 0.1)]);
+    night.assets[0].price = 1e-18;
+    assert_eq!(refused(&night), [(1, "entry_price")]);
+}
+
+#[test]
+fn what_overflows_is_told_by_its_leverage() {
+    let rows = [(1e18, 1e18), (1e18, 1e18)];
+    let mut night = night(Kind::Linear, 1e18, &rows, 1.0, &[(0.0, 0.1)]);
+    night.conventions = Conventions { initial: Initial::Leverage, ..Conventions::default() };
+    night.positions[0].leverage = Some(5e-324);
+    night.positions[1].leverage = Some(2.0);
+    assert_eq!(refused(&night), [(0, "leverage")]);
 }
