@@ -4,6 +4,8 @@ use margrave_core::conventions::{Conventions, Initial, PriceBasis, Rung, TierEdg
 use margrave_core::positions::PriceKind;
 use margrave_core::rules::Rules;
 use margrave_core::sweep::Sweep;
+use margrave_core::tiers::TierRow;
+use margrave_core::weights::WeightRow;
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -234,4 +236,74 @@ fn what_overflows_is_told_by_its_leverage() {
     night.positions[0].leverage = Some(5e-324);
     night.positions[1].leverage = Some(2.0);
     assert_eq!(refused(&night), [(0, "leverage")]);
+}
+
+#[test]
+fn accounts_whose_buckets_are_finite_and_whose_sum_is_not_are_refused() {
+    // Each bucket's notional is 1.2e308, and the largest double is 1.8e308.
+    let rows = [(1.2e8, 1e-300); 2];
+    let mut night = night(Kind::Inverse, 1e-300, &rows, 1.0, &[(0.0, 0.1)]);
+    let isolate = |position: &mut Position| {
+        position.margin_mode = Some(MarginMode::Isolated);
+        position.isolated_margin = Some(1.0);
+    };
+    night.positions.iter_mut().for_each(isolate);
+    assert_eq!(refused(&night), [(0, "entry_price"), (1, "entry_price")]);
+    night.positions.truncate(1);
+    assert_eq!(refused(&night), []);
+}
+
+#[test]
+fn of_many_accounts_the_one_that_overflows_is_refused() {
+    let mut night = night(Kind::Inverse, 1.0, &[(1.0, 1.0); 200], 1.0, &[(0.0, 0.1)]);
+    for (row, position) in night.positions.iter_mut().enumerate() {
+        position.account_id = Some(Id::Text(format!("account {row}")));
+    }
+    night.positions[170].entry_price = 5e-324;
+    assert_eq!(refused(&night), [(170, "entry_price")]);
+}
+
+#[test]
+fn floors_of_tables_begin_at_0_and_rise_within_their_bounds() {
+    let refused = |floors: &[f64]| {
+        let tier = |floor: &f64| TierRow {
+            table: "T".to_owned(),
+            floor: *floor,
+            maintenance_rate: 0.1,
+            initial_rate: 0.1,
+            deduction: None,
+        };
+        let weight = |floor: &f64| WeightRow {
+            table: "W".to_owned(),
+            floor: *floor,
+            maintenance_weight: 1.0,
+            initial_weight: 1.0,
+            liability_weight: 1.0,
+            borrow_maintenance_rate: 0.0,
+            borrow_initial_rate: 0.0,
+        };
+        let tiers: Vec<TierRow> = floors.iter().map(tier).collect();
+        let weights: Vec<WeightRow> = floors.iter().map(weight).collect();
+        let wrong = [
+            Rules::try_new(Conventions::default(), &tiers, &[]).is_err(),
+            Rules::try_new(Conventions::default(), &[], &weights).is_err(),
+        ];
+        assert_eq!(wrong[0], wrong[1], "{floors:?}");
+        wrong[0]
+    };
+    for good in [&[0.0][..], &[0.0, 1.0], &[0.0, 5e-324, 1e18]] {
+        assert!(!refused(good), "{good:?}");
+    }
+    let bad = [
+        &[1.0][..],
+        &[-1.0],
+        &[f64::NAN],
+        &[0.0, 0.0],
+        &[0.0, 2.0, 1.0],
+        &[0.0, f64::NAN],
+        &[0.0, 1.1e18],
+    ];
+    for bad in bad {
+        assert!(refused(bad), "{bad:?}");
+    }
 }
