@@ -134,4 +134,10 @@ mod tests {
         assert!(!some[69]);
         assert_eq!(some.into_words(), Some(vec![u64::MAX, 31]));
     }
+
+    #[test]
+    fn no_rows_are_empty() {
+        let of = |rows: usize| Bits::join(rows, [Run::full(0, rows)].into_iter());
+        assert!(of(0).is_empty() && !of(1).is_empty() && !of(64).is_empty());
+    }
 }

@@ -434,4 +434,12 @@ mod tests {
             prop_assert_eq!(column.check(), expected);
         }
     }
+
+    #[test]
+    fn no_rows_are_empty() {
+        let texts = |count| vec![String::new(); count];
+        assert!(Texts::is_empty(&texts(0)) && !Texts::is_empty(&texts(1)));
+        let numbers = |values| Numbers::new("x", Range::Any, Values::new(values));
+        assert!(numbers(vec![]).is_empty() && !numbers(vec![0.0]).is_empty());
+    }
 }

@@ -360,4 +360,14 @@ mod tests {
         assert_eq!(codes, [0, 1, 2]);
         assert_eq!(names.find(&integers(&[56, -3, 0])), [1, 2, NONE]);
     }
+
+    #[test]
+    fn no_rows_are_empty_and_some_are_not() {
+        assert!(integers(&[]).is_empty() && texts(&[]).is_empty());
+        assert!(!integers(&[0]).is_empty() && !texts(&[""]).is_empty());
+        let mut names = Names::default();
+        assert!(names.is_empty());
+        names.find_or_add(&texts(&["x"]));
+        assert!(!names.is_empty());
+    }
 }

@@ -96,3 +96,61 @@ impl Piece {
         Some(if up { root.clamp(near, far) } else { root.clamp(far, near) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where a buffer of so much at 0, and so much more a unit, reaches the line from 2 to 4, or
+    /// from 4 to 2. Something is required everywhere.
+    fn reach((constant, slope): (f64, f64), up: bool, words: (Compare, TierEdge)) -> Option<f64> {
+        let buffer = Ray { constant, slope };
+        let piece = Piece { buffer, required: Ray { constant: 1.0, slope: 0.0 } };
+        let (compare, tier_edge) = words;
+        let conventions = Conventions { compare, tier_edge, ..Conventions::default() };
+        let (near, far) = if up { (2.0, 4.0) } else { (4.0, 2.0) };
+        piece.reach(near, far, up, &conventions)
+    }
+
+    #[test]
+    fn a_piece_is_past_the_line_where_it_begins_or_at_its_root_or_nowhere() {
+        for edge in [TierEdge::Upper, TierEdge::Lower] {
+            for compare in [Compare::Lt, Compare::Le] {
+                let words = (compare, edge);
+                assert_eq!(reach((-1.0, 0.0), true, words), Some(2.0));
+                assert_eq!(reach((3.0, -1.0), true, words), Some(3.0));
+                assert_eq!(reach((-3.0, 1.0), false, words), Some(3.0));
+                assert_eq!(reach((1.0, 0.0), true, words), None);
+                assert_eq!(reach((-2.0, 1.5), true, words), None);
+            }
+            // On the line all the way: past it under `le` alone.
+            assert_eq!(reach((0.0, 0.0), true, (Compare::Lt, edge)), None);
+            assert_eq!(reach((0.0, 0.0), true, (Compare::Le, edge)), Some(2.0));
+            assert_eq!(reach((0.0, 0.0), false, (Compare::Le, edge)), Some(4.0));
+        }
+    }
+
+    #[test]
+    fn a_corner_on_the_line_belongs_to_the_piece_that_the_edge_gives_it_to() {
+        // On the line at 2, and above it from there to 4.
+        for (edge, at_its_lower_end) in [(TierEdge::Upper, true), (TierEdge::Lower, false)] {
+            let found = at_its_lower_end.then_some(2.0);
+            assert_eq!(reach((-2.0, 1.0), true, (Compare::Le, edge)), found);
+            assert_eq!(reach((-2.0, 1.0), false, (Compare::Le, edge)), found);
+            assert_eq!(reach((-2.0, 1.0), true, (Compare::Lt, edge)), None);
+            // The same at 4.
+            let found = (!at_its_lower_end).then_some(4.0);
+            assert_eq!(reach((4.0, -1.0), true, (Compare::Le, edge)), found);
+            assert_eq!(reach((4.0, -1.0), false, (Compare::Le, edge)), found);
+        }
+    }
+
+    #[test]
+    fn a_value_inside_lies_between_the_ends() {
+        for (near, far) in [(2.0, 3.0), (3.0, 2.0), (1e-9, 1e9), (7.0, 0.0)] {
+            let value = inside(near, far);
+            assert!(near.min(far) < value && value < near.max(far), "{near} {far} {value}");
+        }
+        assert!((8.0..f64::INFINITY).contains(&inside(7.0, f64::INFINITY)));
+    }
+}
