@@ -302,7 +302,8 @@ def sweep(
             ruleset = night.ruleset(
                 folder, rules, tiers=tiers, weights=weights, sources=run.sources
             )
-            result = sharded_cli.sweep(session, work, ruleset, publication, run, on_error)
+            job = sharded_cli.Job(session, work, ruleset, publication, run, on_error)
+            result = job.sweep()
         return delivery.hand_over(session, result, publication, run, wanted=wanted, as_json=as_json)
     with session.step("sweep", f"sweeping {folder}"), night.reading():
         ruleset = night.ruleset(folder, rules, tiers=tiers, weights=weights, sources=run.sources)

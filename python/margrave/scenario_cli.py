@@ -119,11 +119,8 @@ def stress(
         book = None if work.cut else _book(files, on_error, threads)
     if book is None:
         with night.reading():
-            result = sharded_cli.stress(
-                *(session, work, ruleset, publication, run, on_error),
-                market=market,
-                scenarios=moves,
-            )
+            job = sharded_cli.Job(session, work, ruleset, publication, run, on_error)
+            result = job.stress(market, moves)
         return delivery.hand_over(session, result, publication, run, wanted=wanted, as_json=as_json)
     with delivery.computing(session, "stress", f"stressing {folder}"):
         found = book.stress(market, ruleset, moves, threads=threads)
@@ -206,12 +203,8 @@ def breach(
         book = None if work.cut else _book(files, on_error, threads)
     if book is None:
         with night.reading():
-            result = sharded_cli.breach(
-                *(session, work, ruleset, publication, run, on_error),
-                market=market,
-                direction=checked,
-                name=direction,
-            )
+            job = sharded_cli.Job(session, work, ruleset, publication, run, on_error)
+            result = job.breach(market=market, direction=checked, name=direction)
         return delivery.hand_over(session, result, publication, run, wanted=wanted, as_json=as_json)
     with session.step("sweep", f"sweeping {folder}"):
         base = book.sweep(market, ruleset, threads=threads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from margrave.publish import Publication
     from margrave.sharded_night import ShardedNight
 
-__all__ = ["Work", "breach", "stated", "stress", "sweep"]
+__all__ = ["Job", "Work", "stated"]
 
 
 @dataclass(frozen=True)
@@ -117,133 +117,120 @@ def _require(needed: int, free: int, what: str, shards: int) -> None:
     )
 
 
-def sweep(
-    session: Session,
-    work: Work,
-    ruleset: mg.Rules,
-    publication: Publication,
-    run: Run,
-    on_error: Literal["raise", "quarantine"],
-) -> Result:
-    """Sweep a night in shards."""
-    from margrave import report
-
-    with session.step("sweep", f"sweeping {_whose(work)}") as show:
-        of_night = _night(session, work, ruleset, publication, run, on_error, show)
-        whole, shown = of_night.sweep(worst=3, held=1)
-    _tell_reused(session, work, of_night)
-    unit = ruleset.valuation_asset
-    counts = whole.counts()
-    parts = [
-        heading(ruleset, accounts=counts["accounts"], positions=counts["positions"]),
-        report.summary(whole.by_status(), whole.totals, whole.rejects, unit=unit),
-        report.accounting(whole.accounting),
-        report.worst(shown["accounts"], shown["positions"], unit=unit, count=3, held=1),
-    ]
-    text = "" if session.quiet else "\n\n".join(parts) + "\n"
-    tables = {"totals": whole.totals, "rejects": whole.rejects}
-    return _result(whole, ruleset, tables, text, ("accounts", "buckets", "positions"))
-
-
-def stress(
-    session: Session,
-    work: Work,
-    ruleset: mg.Rules,
-    publication: Publication,
-    run: Run,
-    on_error: Literal["raise", "quarantine"],
-    *,
-    market: mg.Market,
-    scenarios: object,
-) -> Result:
-    """Put a night in shards through scenarios."""
-    from margrave import report
-
-    with session.step("stress", f"stressing {_whose(work)}") as show:
-        of_night = _night(session, work, ruleset, publication, run, on_error, show)
-        whole, tables = of_night.stress(market, scenarios)
-    _tell_reused(session, work, of_night)
-    count = tables["scenarios"].height
-    told = report.scenarios(tables["scenarios"], unit=ruleset.valuation_asset)
-    text = _text(session, ruleset, {"scenarios": count}, told, whole)
-    return _result(whole, ruleset, tables, text, ("accounts",), scenarios=count)
-
-
-def breach(
-    session: Session,
-    work: Work,
-    ruleset: mg.Rules,
-    publication: Publication,
-    run: Run,
-    on_error: Literal["raise", "quarantine"],
-    *,
-    market: mg.Market,
-    direction: str | dict[str, float],
-    name: str,
-) -> Result:
-    """Move a night in shards along a direction."""
-    from margrave import report
-
-    with session.step("breach", f"moving {_whose(work)} along the direction") as show:
-        of_night = _night(session, work, ruleset, publication, run, on_error, show)
-        whole, found = of_night.breach(market, direction)
-    _tell_reused(session, work, of_night)
-    unit = ruleset.valuation_asset
-    told = report.breach(found["breach"], found["curve"], direction=name, unit=unit)
-    text = _text(session, ruleset, {}, told, whole)
-    return _result(
-        whole, ruleset, {"curve": found["curve"]}, text, ("breach",), direction=direction
-    )
-
-
 #: What people are told whose run over shards was stopped.
 _KEPT = "finished shards are kept: the same command with --resume goes on from there"
 
 
-def _night(
-    session: Session,
-    work: Work,
-    ruleset: mg.Rules,
-    publication: Publication,
-    run: Run,
-    on_error: Literal["raise", "quarantine"],
-    show: Any,
-) -> ShardedNight:
-    from margrave import engine
-    from margrave.sharded_night import ShardedNight
+@dataclass(frozen=True)
+class Job:
+    """A command over a night in shards.
 
-    cut = work.cut
-    assert cut is not None
-    common = {
-        "versions": [engine.version(), engine.numerics()],
-        "ruleset": ruleset.hash,
-        "command": run.command,
-        "files": run.sources.records(but=FRAMES),
-    }
+    Attributes:
+        session: The run of the command line.
+        work: How the night is worked through.
+        ruleset: What must be held.
+        publication: Where the tables go.
+        run: What the manifest says of the run.
+        on_error: Whether bad rows are set aside, or refuse the night.
+    """
 
-    def key(shard: int) -> str:
-        files = {name: [record(path) for path in paths] for name, paths in cut.of(shard).items()}
-        return json.dumps([common, shard, files], sort_keys=True)
+    session: Session
+    work: Work
+    ruleset: mg.Rules
+    publication: Publication
+    run: Run
+    on_error: Literal["raise", "quarantine"]
 
-    def told(shard: int, is_reused: bool) -> None:
-        session.tell("shard", shard=shard, of=cut.count, reused=is_reused)
+    def sweep(self) -> Result:
+        """Sweep a night in shards."""
+        from margrave import report
 
-    def at_stop() -> str:
-        return _KEPT if publication.keeps else ""
+        with self.session.step("sweep", f"sweeping {self._whose()}") as show:
+            of_night = self._night(show)
+            whole, shown = of_night.sweep(worst=3, held=1)
+        self._tell_reused(of_night)
+        unit = self.ruleset.valuation_asset
+        counts = whole.counts()
+        parts = [
+            heading(self.ruleset, accounts=counts["accounts"], positions=counts["positions"]),
+            report.summary(whole.by_status(), whole.totals, whole.rejects, unit=unit),
+            report.accounting(whole.accounting),
+            report.worst(shown["accounts"], shown["positions"], unit=unit, count=3, held=1),
+        ]
+        text = "" if self.session.quiet else "\n\n".join(parts) + "\n"
+        tables = {"totals": whole.totals, "rejects": whole.rejects}
+        return _result(whole, self.ruleset, tables, text, ("accounts", "buckets", "positions"))
 
-    session.at_stop = at_stop
-    threads = work.threads or max(1, engine.cores() // work.workers)
-    return ShardedNight(cut, ruleset, publication, on_error, threads, work.workers, key, show, told)
+    def stress(self, market: mg.Market, scenarios: object) -> Result:
+        """Put a night in shards through scenarios."""
+        from margrave import report
 
+        with self.session.step("stress", f"stressing {self._whose()}") as show:
+            of_night = self._night(show)
+            whole, tables = of_night.stress(market, scenarios)
+        self._tell_reused(of_night)
+        count = tables["scenarios"].height
+        told = report.scenarios(tables["scenarios"], unit=self.ruleset.valuation_asset)
+        text = _text(self.session, self.ruleset, {"scenarios": count}, told, whole)
+        return _result(whole, self.ruleset, tables, text, ("accounts",), scenarios=count)
 
-def _tell_reused(session: Session, work: Work, of_night: ShardedNight) -> None:
-    if work.resume:
-        session.say(f"Resumed: {len(of_night.reused)} of {_whose(work)} were finished already.")
+    def breach(self, *, market: mg.Market, direction: str | dict[str, float], name: str) -> Result:
+        """Move a night in shards along a direction."""
+        from margrave import report
 
+        with self.session.step("breach", f"moving {self._whose()} along the direction") as show:
+            of_night = self._night(show)
+            whole, found = of_night.breach(market, direction)
+        self._tell_reused(of_night)
+        unit = self.ruleset.valuation_asset
+        told = report.breach(found["breach"], found["curve"], direction=name, unit=unit)
+        text = _text(self.session, self.ruleset, {}, told, whole)
+        return _result(
+            whole, self.ruleset, {"curve": found["curve"]}, text, ("breach",), direction=direction
+        )
 
-def _whose(work: Work) -> str:
-    assert work.cut is not None
-    return f"{work.cut.count} shards of {work.cut.folder}"
+    def _night(self, show: Callable[[float], object]) -> ShardedNight:
+        from margrave import engine
+        from margrave.sharded_night import ShardedNight
+
+        cut = self.work.cut
+        assert cut is not None
+        common = {
+            "versions": [engine.version(), engine.numerics()],
+            "ruleset": self.ruleset.hash,
+            "command": self.run.command,
+            "files": self.run.sources.records(but=FRAMES),
+        }
+
+        def key(shard: int) -> str:
+            files = {
+                name: [record(path) for path in paths] for name, paths in cut.of(shard).items()
+            }
+            return json.dumps([common, shard, files], sort_keys=True)
+
+        def told(shard: int, is_reused: bool) -> None:
+            self.session.tell("shard", shard=shard, of=cut.count, reused=is_reused)
+
+        def at_stop() -> str:
+            return _KEPT if self.publication.keeps else ""
+
+        self.session.at_stop = at_stop
+        workers = self.work.workers
+        threads = self.work.threads or max(1, engine.cores() // workers)
+        return ShardedNight(
+            cut, self.ruleset, self.publication, self.on_error, threads, workers, key, show, told
+        )
+
+    def _tell_reused(self, of_night: ShardedNight) -> None:
+        if self.work.resume:
+            self.session.say(
+                f"Resumed: {len(of_night.reused)} of {self._whose()} were finished already."
+            )
+
+    def _whose(self) -> str:
+        cut = self.work.cut
+        assert cut is not None
+        return f"{cut.count} shards of {cut.folder}"
 
 
 def _text(
