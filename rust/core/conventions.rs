@@ -354,6 +354,21 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_is_past_where_its_numbers_are() {
+        for compare in [Compare::Lt, Compare::Le] {
+            for zero_requirement in [ZeroRequirement::Compare, ZeroRequirement::Never] {
+                let rules = Conventions { compare, zero_requirement, ..Conventions::default() };
+                for (balance, required) in
+                    [(4.0, 5.0), (5.0, 5.0), (6.0, 5.0), (-1.0, 0.0), (0.0, 0.0), (1.0, 0.0)]
+                {
+                    let by = rules.is_past_by(balance - required, required);
+                    assert_eq!(by, rules.is_past(balance, required), "{rules:?} {balance}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn nothing_required_is_never_past_where_the_rules_say_so() {
         let never =
             Conventions { zero_requirement: ZeroRequirement::Never, ..Conventions::default() };

@@ -155,6 +155,12 @@ mod tests {
         assert_eq!(one, digest(|d| d.numbers("x", [Some(1.0), None].into_iter())));
         assert_ne!(one, digest(|d| d.numbers("y", [Some(1.0), None].into_iter())));
         assert_ne!(one, digest(|d| d.numbers("x", [Some(1.0), Some(0.0)].into_iter())));
+        let integers = |values: [Option<i64>; 2]| digest(|d| d.integers("x", values.into_iter()));
+        assert_ne!(integers([Some(1), None]), integers([Some(1), Some(0)]));
+        assert_ne!(integers([Some(1), None]), integers([Some(2), None]));
+        let flags = |values: [Option<bool>; 2]| digest(|d| d.flags("x", values.into_iter()));
+        assert_ne!(flags([Some(true), None]), flags([Some(true), Some(false)]));
+        assert_ne!(flags([Some(true), None]), flags([Some(false), None]));
         let joined = digest(|d| d.texts("x", [Some("ab"), Some("c")].into_iter()));
         assert_ne!(joined, digest(|d| d.texts("x", [Some("a"), Some("bc")].into_iter())));
     }

@@ -248,6 +248,18 @@ mod tests {
     }
 
     #[test]
+    fn debt_counts_in_full_where_every_table_says_so() {
+        let of = |weights: [f64; 2]| {
+            let rows = [("A", weights[0]), ("B", weights[1])].map(|(table, liability_weight)| {
+                WeightRow { table: table.to_owned(), liability_weight, ..row(0.0, 1.0) }
+            });
+            Weights::try_new(&rows).unwrap().lend_at_par()
+        };
+        assert!(of([1.0, 1.2]));
+        assert!(!of([1.0, 0.9]) && !of([0.9, 1.0]));
+    }
+
+    #[test]
     fn slices_count_at_their_own_weight() {
         let weights = Weights::try_new(&[row(0.0, 1.0), row(100.0, 0.5), row(200.0, 0.0)]).unwrap();
         let table = weights.table(weights.code("BTC").unwrap());

@@ -307,3 +307,21 @@ fn floors_of_tables_begin_at_0_and_rise_within_their_bounds() {
         assert!(refused(bad), "{bad:?}");
     }
 }
+
+#[test]
+fn no_rows_are_empty_and_columns_are_known_by_name() {
+    let mut night = night(Kind::Linear, 2.0, &[(3.0, 1.0)], 4.0, &[(0.0, 0.1)]);
+    let swept = Swept::new(&night);
+    let positions = swept.sweep.positions(&swept.book, &swept.rules, 1);
+    assert!(!positions.is_empty() && !swept.sweep.accounts.is_empty());
+    assert_eq!(swept.sweep.accounts.number("equity"), [7.0]);
+    assert_eq!(swept.sweep.accounts.number("effective_leverage"), [6.0 / 7.0]);
+    assert!(swept.sweep.accounts.number("no such column").is_empty());
+    assert_eq!(swept.book.buckets(), 1);
+    night.positions.clear();
+    night.balances.clear();
+    let swept = Swept::new(&night);
+    let positions = swept.sweep.positions(&swept.book, &swept.rules, 1);
+    assert!(positions.is_empty() && swept.sweep.accounts.is_empty());
+    assert_eq!(swept.book.buckets(), 0);
+}

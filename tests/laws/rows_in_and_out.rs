@@ -80,6 +80,42 @@ fn alone(night: &Night, account: &Id) -> Night {
     night
 }
 
+/// The night of as many accounts again as there are copies, under ids of their own: one copy
+/// behind the other, or row by row.
+fn copied(night: &Night, copies: usize, by_row: bool) -> Night {
+    fn all<T: Clone>(
+        rows: &[T],
+        copies: usize,
+        by_row: bool,
+        id: fn(&mut T) -> &mut Option<Id>,
+    ) -> Vec<T> {
+        let copy = |row: &T, copy: usize| {
+            let mut row = row.clone();
+            let own = id(&mut row).take();
+            *id(&mut row) = own.map(|id| copy_of(&id, copy));
+            row
+        };
+        if by_row {
+            rows.iter().flat_map(|row| (0..copies).map(move |number| copy(row, number))).collect()
+        } else {
+            (0..copies).flat_map(|number| rows.iter().map(move |row| copy(row, number))).collect()
+        }
+    }
+    Night {
+        positions: all(&night.positions, copies, by_row, |row| &mut row.account_id),
+        balances: all(&night.balances, copies, by_row, |row| &mut row.account_id),
+        accounts: night
+            .accounts
+            .as_ref()
+            .map(|rows| all(rows, copies, by_row, |row| &mut row.account_id)),
+        ..night.clone()
+    }
+}
+
+fn copy_of(id: &Id, number: usize) -> Id {
+    Id::Text(format!("{id}, {number}"))
+}
+
 /// Rows in another order in which those of each account stay as they are.
 fn shuffle<T: Clone>(rows: &[T], account: impl Fn(&T) -> &Option<Id>, keys: &[u32]) -> Vec<T> {
     let mut turns: Vec<(u32, &Option<Id>)> =
@@ -151,5 +187,28 @@ proptest! {
             prop_assert_eq!(before.bits_of(&id), after.bits_of(&id));
         }
         prop_assert_eq!(&before.sweep.totals, &after.sweep.totals);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(150))]
+
+    /// Enough accounts, buckets and rows that none of the ways of working by the piece is left out.
+    #[test]
+    fn an_account_among_hundreds_has_the_bits_that_it_has_alone(
+        (night, _) in nights(),
+        spoilt in vec((any::<prop::sample::Index>(), 0usize..11), 0..2),
+        (copies, by_row) in (100usize..300, any::<bool>()),
+    ) {
+        let mut night = night;
+        spoilt.into_iter().for_each(|(row, how)| spoil(&mut night, row, how));
+        let together = Swept::new(&copied(&night, copies, by_row));
+        prop_assert_eq!(together.sweep.accounts.len(), copies * accounts_in(&night).len());
+        for id in accounts_in(&night) {
+            let alone = Swept::new(&alone(&night, &id)).bits_of(&id);
+            for number in [0, copies / 2, copies - 1] {
+                prop_assert_eq!(together.bits_of(&copy_of(&id, number)), &*alone);
+            }
+        }
     }
 }
