@@ -289,6 +289,15 @@ mod tests {
     }
 
     #[test]
+    fn a_null_within_a_run_of_a_text_has_no_account() {
+        let words = ["a", "b", "x", "x", "x", "", "x"].map(str::to_owned).to_vec();
+        let validity = Validity::from_words(vec![!(1 << 5)]);
+        let ids = Ids::texts(Arc::new(words), Some(validity));
+        let accounts = number_accounts(&[&ids], 1);
+        assert_eq!(accounts.row_account, [vec![0, 1, 2, 2, 2, NONE, 2]]);
+    }
+
+    #[test]
     fn numbers_do_not_depend_on_threads() {
         let ids: Vec<i64> = (0..50_000i64).map(|i| (i * 7919) % 9973).collect();
         let one = number_accounts(&[&integers(&ids)], 1);

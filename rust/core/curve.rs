@@ -306,3 +306,16 @@ impl Curve<'_> {
         before.is_none_or(|[long, short]| long.at(inside) < short.at(inside))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leg_requires_more_by_its_size_times_its_rate_and_what_is_fixed() {
+        assert_eq!(Leg::plain(0, 8.0).steepest(0.25), 2.0);
+        let fixed = Ray { constant: 5.0, slope: 3.0 };
+        assert_eq!(Leg { fixed, ..Leg::plain(0, 8.0) }.steepest(0.25), 5.0);
+        assert_eq!(Leg { floating: None, fixed, ..Leg::plain(0, 8.0) }.steepest(0.25), 3.0);
+    }
+}

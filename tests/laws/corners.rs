@@ -325,3 +325,24 @@ fn no_rows_are_empty_and_columns_are_known_by_name() {
     assert!(positions.is_empty() && swept.sweep.accounts.is_empty());
     assert_eq!(swept.book.buckets(), 0);
 }
+
+#[test]
+fn rows_of_a_table_are_netted_whatever_rows_of_others_stand_between() {
+    let tables = ["A", "B", "C", "B", "A", "C"];
+    let quantities = [1.0, 2.0, 4.0, -1.0, 2.0, -4.0]; // A: 3, B: 1, C: 0
+    let rows: Vec<(f64, f64)> = quantities.iter().map(|quantity| (*quantity, 10.0)).collect();
+    let mut night = night(Kind::Linear, 10.0, &rows, 100.0, &[]);
+    for (position, table) in night.positions.iter_mut().zip(tables) {
+        position.tier_table = Some(Id::Text(table.to_owned()));
+    }
+    let tier = |(table, rate): (&str, f64)| Tier {
+        tier_table: Id::Text(table.to_owned()),
+        floor: 0.0,
+        maintenance_rate: rate,
+        initial_rate: rate,
+        deduction: None,
+    };
+    night.tiers = [("A", 0.25), ("B", 0.5), ("C", 1.0)].map(tier).to_vec();
+    let swept = Swept::new(&night);
+    assert_eq!(swept.sweep.accounts.number("maintenance_margin"), [3.0 * 10.0 * 0.25 + 10.0 * 0.5]);
+}
