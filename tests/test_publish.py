@@ -391,3 +391,26 @@ def test_a_folder_that_may_not_be_exchanged_is_no_reason_for_two_renames(
         put(out, overwrite=True)
     assert content(out)["manifest.json"] == b"old"
     assert names(tmp_path) == ["out"]
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error_and_not_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manifest that names none of the files would be true of nothing."""
+    listed = os.scandir
+
+    def refused(path: str) -> object:
+        if "accounts" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    with Publication(tmp_path / "out") as publication:
+        publication.write("accounts/shard-00000.parquet", pl.DataFrame({"a": [1]}))
+        publication.write("totals.parquet", pl.DataFrame({"a": [1]}))
+        assert len(publication.records()) == 2
+        monkeypatch.setattr(os, "scandir", refused)
+        for step in (publication.records, publication.commit):
+            with pytest.raises(UnpublishedError, match="Permission denied"):
+                step()
+    monkeypatch.undo()
+    assert names(tmp_path) == []

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from margrave.manifest import NAME, preset_text
-from margrave.sources import record
+from margrave.sources import inside, record
 
 __all__ = ["Difference", "files", "inputs", "read_otherwise", "results"]
 
@@ -69,7 +69,7 @@ def files(out: Path, facts: Mapping[str, Any], show: _Show) -> Difference:
         done += wanted[name]["bytes"]
         show(done / size)
     known = {*wanted, NAME, *(str(p) for name in wanted for p in Path(name).parents)}
-    there = (path.relative_to(out).as_posix() for path in out.rglob("*"))
+    there = (path.relative_to(out).as_posix() for path in inside(out))
     found.added = sorted(name for name in there if name not in known)
     return found
 

@@ -28,7 +28,7 @@ import polars as pl
 from margrave import swap
 from margrave.locks import locked, turn
 from margrave.replaceable import OutputRefusedError, check, keep_others, refuse_input
-from margrave.sources import record
+from margrave.sources import inside, record
 
 if TYPE_CHECKING:
     from polars._typing import ParquetCompression
@@ -203,9 +203,7 @@ class Publication:
         with self._trouble(self.name):
             stage = self._staged()
             aside = {stage / folder for folder in _ASIDE}
-            paths = sorted(
-                p for p in stage.rglob("*") if p.is_file() and aside.isdisjoint(p.parents)
-            )
+            paths = sorted(p for p in inside(stage) if p.is_file() and aside.isdisjoint(p.parents))
             return {path.relative_to(stage).as_posix(): record(path) for path in paths}
 
     def commit(self) -> None:
@@ -218,7 +216,7 @@ class Publication:
         old = None
         with self._trouble(self.name):
             stage = self._staged()
-            for folder in [path for path in stage.rglob("*") if path.is_dir()]:
+            for folder in [path for path in inside(stage) if path.is_dir()]:
                 swap.flush(folder)
             with turn(self.out):
                 self._look_again()

@@ -11,7 +11,7 @@ import typer
 from margrave import delivery, night
 from margrave.exits import DONE
 from margrave.options import Debug, Night, Out, Overwrite, Quiet, session_of
-from margrave.sources import Sources
+from margrave.sources import Sources, inside
 
 __all__ = ["shard"]
 
@@ -46,7 +46,8 @@ def shard(
     files = night.find(folder)
     if folder.resolve() in out.resolve().parents:
         raise night.RefusedError(f"--out: {out} is inside {folder}\nhint: choose another folder")
-    others = _others(folder, {name for name in shards.FRAMES if name in files})
+    with night.reading():
+        others = _others(folder, {name for name in shards.FRAMES if name in files})
     sources = Sources({**files, "others": others})
     shards.check_ids(files)
     publication = session.enter(Publication(out, overwrite=overwrite, inputs=[folder]))
@@ -84,6 +85,6 @@ def _others(folder: Path, cut: set[str]) -> list[Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.stem in cut or path.name == "shards.json":
             continue
-        inside = path.rglob("*") if path.is_dir() else [path]
-        found += sorted(file for file in inside if file.is_file())
+        within = inside(path) if path.is_dir() else [path]
+        found += sorted(file for file in within if file.is_file())
     return found

@@ -8,14 +8,31 @@ it has been digested ends the run: nobody could say which of its bytes were used
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Mapping
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ChangedError", "Sources", "State", "record", "state"]
+__all__ = ["ChangedError", "Sources", "State", "inside", "record", "state"]
 
 #: What tells whether a file was written to or replaced: its number, its size, its time.
 State = tuple[int, int, int]
+
+
+def inside(folder: Path) -> Iterator[Path]:
+    """Return every file and folder in `folder`, however deep; links to folders are not followed.
+
+    `Path.rglob` passes over a folder that cannot be listed: nobody would miss what is in it.
+
+    Raises:
+        OSError: A folder cannot be listed; the error names it.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        yield from (Path(place, name) for name in (*folders, *files))
 
 
 class ChangedError(Exception):
