@@ -333,4 +333,17 @@ mod tests {
         assert!((50..62).contains(&quantile(0.99)), "{}", quantile(0.99));
         assert!((250..400).contains(&quantile(0.999)), "{}", quantile(0.999));
     }
+
+    #[test]
+    fn a_tenth_of_the_accounts_holds_nothing_however_far_the_draws_were_off() {
+        const ACCOUNTS: usize = 1000;
+        let mut flat = 0;
+        for seed in 0..100 {
+            let owners = draw_owners(ACCOUNTS, &mut Draws::new(seed));
+            let mut counts = vec![0_u32; ACCOUNTS];
+            owners.iter().for_each(|owner| counts[*owner as usize] += 1);
+            flat += counts.iter().filter(|count| **count == 0).count();
+        }
+        assert!((9_700..10_300).contains(&flat), "{flat} of 100,000; 95 is the standard deviation");
+    }
 }

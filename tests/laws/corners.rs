@@ -346,3 +346,23 @@ fn rows_of_a_table_are_netted_whatever_rows_of_others_stand_between() {
     let swept = Swept::new(&night);
     assert_eq!(swept.sweep.accounts.number("maintenance_margin"), [3.0 * 10.0 * 0.25 + 10.0 * 0.5]);
 }
+
+#[test]
+fn a_kind_lacks_the_number_that_it_needs_and_no_other() {
+    let lacks = |kind, multiplier, underlying| {
+        let mut night = night(kind, 1.0, &[], 1.0, &[(0.0, 0.1)]);
+        night.instruments[0].quanto_multiplier = multiplier;
+        night.instruments[0].underlying_price = underlying;
+        let faults = night.try_market().err().unwrap_or_default();
+        faults.into_iter().map(|fault| (fault.column, fault.row)).collect::<Vec<_>>()
+    };
+    let number = Some(2.0);
+    assert_eq!(lacks(Kind::Linear, None, None), []);
+    assert_eq!(lacks(Kind::Inverse, None, None), []);
+    assert_eq!(lacks(Kind::Quanto, number, None), []);
+    assert_eq!(lacks(Kind::Quanto, None, number), [("quanto_multiplier", 0)]);
+    for kind in [Kind::Call, Kind::Put] {
+        assert_eq!(lacks(kind, None, number), []);
+        assert_eq!(lacks(kind, number, None), [("underlying_price", 0)]);
+    }
+}

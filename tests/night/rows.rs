@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use margrave_core::book::{self, Book, BookInput};
-use margrave_core::columns::{Numbers, Range, Validity, Values};
+use margrave_core::columns::{Fault, Numbers, Range, Validity, Values};
 use margrave_core::keys::Ids;
 use margrave_core::market::{self, Market};
 use margrave_core::rules::{Conventions, Rules};
@@ -207,6 +207,10 @@ impl Night {
     }
 
     pub(crate) fn market(&self) -> Market {
+        self.try_market().unwrap_or_else(|faults| panic!("{faults:?}"))
+    }
+
+    pub(crate) fn try_market(&self) -> Result<Market, Vec<Fault>> {
         let rows = || self.instruments.iter();
         let size = rows().map(|row| row.contract_size.unwrap_or(1.0));
         let given = |name, range, get: fn(&Instrument) -> Option<f64>| {
@@ -236,7 +240,7 @@ impl Night {
             weight_table: given_ids(rows().map(|row| row.weight_table.as_ref())),
             is_stable: None,
         };
-        Market::build(&instruments, &assets).unwrap_or_else(|faults| panic!("{faults:?}"))
+        Market::build(&instruments, &assets)
     }
 
     pub(crate) fn rules(&self) -> Rules {
