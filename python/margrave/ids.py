@@ -213,9 +213,8 @@ def type_of_all(columns: list[IdColumn]) -> pl.DataType:
         return pl.String()
     first = fitting[0]
     if isinstance(first, pl.Enum):
-        categories = set(first.categories)
         others = (c.values.drop_nulls().unique() for c in filled if c.values.dtype != first)
-        held_by_all = all(set(values.cast(pl.String)) <= categories for values in others)
+        held_by_all = all(v.cast(pl.String).is_in(first.categories).all() for v in others)
         return first if held_by_all else pl.String()
     return first
 
