@@ -190,3 +190,12 @@ def test_a_target_is_met_or_missed(tmp_path: Path) -> None:
     assert found["w1 S: Polars, same answer / ours"][3:] == ("4.00", "met")
     assert found["w1 S: fastest thin Polars / ours"][3:] == ("1.10", "MISSED")
     assert found["w3s S: Polars' sorted book / ours"][3:] == ("–", "not measured")
+
+
+def test_what_is_in_results_can_be_read() -> None:
+    """All of it: what `run.sh` writes, and what other scripts put beside it."""
+    paths = sorted((Path(targets.__file__).parent / "results").glob("*.json"))
+    read = targets.Results.read(paths)
+    assert read.cases
+    assert read.memory
+    assert {row[4] for row in targets.rows(read)} <= {"aim", "met", "MISSED", "not measured"}
