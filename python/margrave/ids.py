@@ -213,9 +213,10 @@ def type_of_all(columns: list[IdColumn]) -> pl.DataType:
         return pl.String()
     first = fitting[0]
     if isinstance(first, pl.Enum):
-        others = (c.values.drop_nulls().unique() for c in filled if c.values.dtype != first)
-        held_by_all = all(v.cast(pl.String).is_in(first.categories).all() for v in others)
-        return first if held_by_all else pl.String()
+        others = [c.values for c in filled if c.values.dtype != first]
+        categories = set(first.categories) if others else set()
+        held = (set(values.drop_nulls().unique().cast(pl.String)) for values in others)
+        return first if all(ids <= categories for ids in held) else pl.String()
     return first
 
 
