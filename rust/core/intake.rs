@@ -242,7 +242,7 @@ mod tests {
         let width = Width::new(1 << 20, 4);
         let some = width.owners(0..width.parts() / 16);
         for (rows, step) in [(2_000_000_u32, 1), (700_000, 5), (3_000_000, 16), (100, 1), (0, 1)] {
-            let is_theirs = |row: u32| row % 977 < 200 && row % step == 0;
+            let is_theirs = |row: u32| row % 977 < 200 && row.is_multiple_of(step);
             let account: Vec<u32> =
                 (0..rows).map(|row| if is_theirs(row) { row % 1000 } else { NONE }).collect();
             let (slices, most) = sliced(&account, some, 2);

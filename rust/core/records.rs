@@ -267,7 +267,7 @@ mod tests {
                 mark(column.view(), rows.clone(), ORDERS, &mut specials, |value| value > 0.0);
                 let says = |row| column.get(row).is_some_and(|value| value > 0.0);
                 let expected: Vec<u8> =
-                    rows.map(|row| (row % 2) as u8 | u8::from(says(row)) * ORDERS).collect();
+                    rows.map(|row| (row % 2) as u8 | (u8::from(says(row)) * ORDERS)).collect();
                 assert_eq!(specials, expected);
             }
         }
