@@ -366,3 +366,32 @@ fn a_kind_lacks_the_number_that_it_needs_and_no_other() {
         assert_eq!(lacks(kind, number, None), [("underlying_price", 0)]);
     }
 }
+
+#[test]
+fn blocks_whose_rows_interleave_behind_a_row_of_nobody_get_their_own() {
+    const ACCOUNTS: usize = 1100; // more than a block holds
+    let rows: Vec<(f64, f64)> = (0..=3 * ACCOUNTS).map(|row| (row as f64, 10.0)).collect();
+    let mut night = night(Kind::Linear, 10.0, &rows, 1.0, &[(0.0, 0.1)]);
+    for (row, position) in night.positions.iter_mut().enumerate() {
+        let account = row.checked_sub(1).map(|row| row % ACCOUNTS);
+        position.account_id = account.map(|account| Id::Text(format!("account {account}")));
+    }
+    let swept = Swept::new(&night);
+    assert!(!swept.positions[0].is_known);
+    for (row, position) in swept.positions.iter().enumerate().skip(1) {
+        assert_eq!((position.is_known, position.notional), (true, 10.0 * row as f64));
+    }
+}
+
+#[test]
+fn a_long_whose_requirement_outgrows_its_profit_is_liquidated_on_the_way_up() {
+    // 190 + (P - 100) = 2 * 0.8 P: 0.6 P = 90. Below the mark the buffer only grows.
+    let mut night = night(Kind::Linear, 100.0, &[(1.0, 100.0)], 190.0, &[(0.0, 0.8)]);
+    night.conventions = Conventions { level: 2.0, ..Conventions::default() };
+    for settle_price in [1.0, 1024.0, 1.0 / 1024.0] {
+        night.assets[0].price = settle_price;
+        let row = Swept::new(&night).positions[0];
+        assert_eq!(row.kind, PriceKind::Root as u8);
+        assert!((row.liquidation_price - 150.0).abs() < 1e-9, "{}", row.liquidation_price);
+    }
+}
