@@ -23,11 +23,11 @@ pub struct Accounts {
 }
 
 /// Runs in a part, about: its table and its records stay in cache.
-const PART_RUNS: usize = 8192;
+const PART_RUNS: usize = 32768;
 /// Parts at most: each has an open end that a thread writes to.
 const MOST_PARTS: usize = 4096;
-/// Accounts that are looked up at a time.
-const RANGE: usize = 1 << 16;
+/// Rows that are looked at at a time, a multiple of 64.
+const RANGE: usize = 1 << 18;
 /// Rows for which it is worth to start a thread.
 const THREAD_ROWS: usize = 1 << 14;
 
@@ -109,13 +109,15 @@ fn number<R: Run + PartialEq>(
         Cut::new(&runs[..count], parts, part)
     });
     let grouped: Vec<Part> = batch::map(threads, (0..parts).collect(), |part| group(&cut, part));
-    let (first, ranks) = rank(&grouped, total, threads);
+    let (first, ranks) = rank(&grouped, frames, total, threads);
     let mut row_account: Vec<Buffer<u32>> =
         frames.iter().map(|ids| Buffer::new(ids.len())).collect();
     let targets = targets(&mut row_account, &slices);
     let tasks = targets.into_iter().zip(&slices).enumerate().collect();
     batch::map(threads, tasks, |(index, (target, slice)): (usize, (&mut [u32], &Slice))| {
-        target.fill(NONE);
+        if frames[slice.frame].has_nulls() {
+            target.fill(NONE); // every other row is of some run
+        }
         for (part, ranks) in ranks.iter().enumerate() {
             let locals = &grouped[part].locals[grouped[part].slices[index]..];
             for (run, local) in cut[index].part(part).iter().zip(locals) {
@@ -128,25 +130,7 @@ fn number<R: Run + PartialEq>(
             }
         }
     });
-    Accounts { row_account, first: locate(frames, &first, threads) }
-}
-
-/// The frame and the row there of rows that are counted over all frames.
-fn locate(frames: &[&Ids], rows: &[u32], threads: usize) -> Vec<(u32, u32)> {
-    let mut starts = vec![0];
-    frames.iter().for_each(|ids| starts.push(starts[starts.len() - 1] + ids.len() as u32));
-    let mut located = vec![(0, 0); rows.len()];
-    let tasks = located.chunks_mut(RANGE).zip(rows.chunks(RANGE)).collect();
-    batch::map(threads, tasks, |(located, rows): (&mut [(u32, u32)], &[u32])| {
-        let mut frame = 0;
-        for (place, row) in located.iter_mut().zip(rows) {
-            while starts[frame + 1] <= *row {
-                frame += 1;
-            }
-            *place = (frame as u32, row - starts[frame]);
-        }
-    });
-    located
+    Accounts { row_account, first }
 }
 
 /// A run of rows of one frame; `first` is its first row over all frames.
@@ -179,7 +163,7 @@ fn slices(frames: &[&Ids], width: usize) -> Vec<Slice> {
 /// The distinct ids of a part: their first rows; the id of each run; where each slice begins.
 struct Part {
     firsts: Vec<u32>,
-    locals: Vec<u32>,
+    locals: Buffer<u32>,
     slices: Vec<usize>,
 }
 
@@ -190,14 +174,18 @@ fn group<R: Run + PartialEq>(cut: &[Cut<R>], part: usize) -> Part {
     let mut table = vec![0u32; mask + 1];
     let mut hashes: Vec<R> = Vec::new();
     let mut firsts: Vec<u32> = Vec::new();
-    let mut locals = Vec::with_capacity(runs);
+    let mut locals = Buffer::new(runs);
     let mut slices = Vec::with_capacity(cut.len());
+    let mut begin = 0;
     for slice in cut {
-        slices.push(locals.len());
-        for run in slice.part(part) {
+        let runs = slice.part(part);
+        slices.push(begin);
+        let locals = &mut locals[begin..begin + runs.len()];
+        begin += runs.len();
+        for (run, local) in runs.iter().zip(locals) {
             let hash = run.hash();
             let mut place = run.top() as usize & mask;
-            let local = loop {
+            *local = loop {
                 match table[place] {
                     0 => {
                         firsts.push(run.rows() as u32);
@@ -210,28 +198,45 @@ fn group<R: Run + PartialEq>(cut: &[Cut<R>], part: usize) -> Part {
                     _ => place = (place + 1) & mask,
                 }
             };
-            locals.push(local);
         }
     }
     Part { firsts, locals, slices }
 }
 
-/// The first rows of all accounts in order, and for each part the rank of each of its ids.
-fn rank(parts: &[Part], total: usize, threads: usize) -> (Vec<u32>, Vec<Vec<u32>>) {
+/// Where each account appears first, in order, and for each part the rank of each of its ids.
+fn rank(
+    parts: &[Part],
+    frames: &[&Ids],
+    total: usize,
+    threads: usize,
+) -> (Vec<(u32, u32)>, Vec<Vec<u32>>) {
+    // A bit for each row where an account appears first, and how many are before each word.
     let mut is_first = vec![0u64; total.div_ceil(64)];
-    for row in parts.iter().flat_map(|part| &part.firsts) {
-        is_first[*row as usize / 64] |= 1 << (row % 64);
-    }
-    let mut before = Vec::with_capacity(is_first.len());
-    let mut first = Vec::with_capacity(parts.iter().map(|part| part.firsts.len()).sum());
-    for (word, bits) in is_first.iter().enumerate() {
-        before.push(first.len() as u32);
-        let mut bits = *bits;
-        while bits != 0 {
-            first.push(word as u32 * 64 + bits.trailing_zeros());
-            bits &= bits - 1;
+    let mut before = vec![0u32; is_first.len()];
+    let tasks = is_first.chunks_mut(RANGE / 64).zip(before.chunks_mut(RANGE / 64)).enumerate();
+    let counts = batch::map(threads, tasks.collect(), |(range, (words, before))| {
+        mark(parts, range * RANGE, words);
+        let mut count = 0;
+        for (before, word) in before.iter_mut().zip(words) {
+            *before = count;
+            count += word.count_ones();
         }
-    }
+        count as usize
+    });
+    let mut first = vec![(0, 0); counts.iter().sum()];
+    let mut rest = &mut first[..];
+    let take = |count: &usize| rest.split_off_mut(..*count).unwrap_or_default();
+    let starts = counts.iter().scan(0, |next, count| {
+        let start = *next;
+        *next += *count as u32;
+        Some(start)
+    });
+    let tasks = counts.iter().map(take).zip(before.chunks_mut(RANGE / 64)).zip(starts);
+    let tasks = tasks.zip(is_first.chunks(RANGE / 64)).enumerate().collect();
+    batch::map(threads, tasks, |(range, (((first, before), start), words))| {
+        before.iter_mut().for_each(|before| *before += start);
+        locate(frames, range * RANGE, words, first);
+    });
     let rank_of = |row: &u32| {
         let below = is_first[*row as usize / 64] & ((1 << (row % 64)) - 1);
         before[*row as usize / 64] + below.count_ones()
@@ -240,6 +245,40 @@ fn rank(parts: &[Part], total: usize, threads: usize) -> (Vec<u32>, Vec<Vec<u32>
         part.firsts.iter().map(rank_of).collect()
     });
     (first, ranks)
+}
+
+/// Sets the bits of the rows from `begin` on where an account of any part appears first.
+fn mark(parts: &[Part], begin: usize, words: &mut [u64]) {
+    let end = begin + 64 * words.len();
+    for part in parts {
+        // A part's ids come in order of their first rows.
+        let from = part.firsts.partition_point(|row| (*row as usize) < begin);
+        let here = part.firsts[from..].iter().take_while(|row| (**row as usize) < end);
+        for row in here.map(|row| *row as usize - begin) {
+            words[row / 64] |= 1 << (row % 64);
+        }
+    }
+}
+
+/// Writes the frame and the row there of the rows whose bits are set; the first bit is that of
+/// row `begin` over all frames.
+fn locate(frames: &[&Ids], begin: usize, words: &[u64], first: &mut [(u32, u32)]) {
+    let (mut frame, mut start) = (0, 0);
+    let mut places = first.iter_mut();
+    for (word, bits) in words.iter().enumerate() {
+        let mut bits = *bits;
+        while bits != 0 {
+            let row = begin + word * 64 + bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            while row - start >= frames[frame].len() {
+                start += frames[frame].len();
+                frame += 1;
+            }
+            if let Some(place) = places.next() {
+                *place = (frame as u32, (row - start) as u32);
+            }
+        }
+    }
 }
 
 /// The part of each frame's rows that belongs to each slice.

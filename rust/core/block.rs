@@ -63,8 +63,8 @@ pub struct Block {
     pub cost: Column<f64>,
     /// Merged rows: `sum(q / E)`.
     pub inverse_cost: Column<f64>,
-    /// Merged rows: what else they say, by its place in `specials`, or `NONE`; empty where no
-    /// row of the book says more.
+    /// Merged rows: what else they say, by its place in `specials`, or `NONE`; empty where none
+    /// says more.
     pub special: Column<u32>,
     /// What some merged rows say besides.
     pub specials: Vec<Special>,

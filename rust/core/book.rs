@@ -92,21 +92,20 @@ impl Book {
         let account_ids = integer_ids(&positions, &balances, accounts.as_ref(), &first, threads);
 
         let mut instruments = Names::default();
-        instruments.find_or_add(&listed);
+        instruments.find_or_add(&listed, 1);
         let (mut assets, mut tables) = (Names::default(), Names::default());
-        let balance_asset = assets.find_or_add(&balances.asset);
-        let position_table = positions.tier_table.as_ref().map(|ids| tables.find_or_add(ids));
+        let balance_asset = assets.find_or_add(&balances.asset, threads);
+        let position_table =
+            positions.tier_table.as_ref().map(|ids| tables.find_or_add(ids, threads));
 
         let mut position_instrument = Buffer::new(position_account.len());
         let source = Source::new(&positions, position_table.as_deref());
         let width = Width::new(first.len(), BLOCK_ACCOUNTS);
         let (held_stand, owned_stand) = (stand(&position_account), stand(&balance_account));
-        let passes = {
-            let held = if held_stand { 0 } else { position_account.len() };
-            let owned = if owned_stand { 0 } else { balance_account.len() };
-            let bytes = held * size_of::<PositionRecord>() + owned * size_of::<BalanceRecord>();
-            batch::ranges(width.parts(), bytes.div_ceil(at_once))
-        };
+        let bytes = |stand: bool, of_record: usize| if stand { 0 } else { of_record };
+        let held = (&*position_account, bytes(held_stand, size_of::<PositionRecord>()));
+        let owned = (&*balance_account, bytes(owned_stand, size_of::<BalanceRecord>()));
+        let passes = intake::passes(width, [held, owned], at_once, threads);
         let owners =
             |parts: &Range<usize>, stand: bool| (!stand).then(|| width.owners(parts.clone()));
         let codes = (&*position_account, &mut *position_instrument);
@@ -254,7 +253,7 @@ fn by_frame(
         row_account[*frame as usize] = rows;
     }
     let mut first = numbered.first;
-    if place.len() < 3 {
+    if place.iter().enumerate().any(|(number, frame)| number != *frame as usize) {
         first.iter_mut().for_each(|(frame, _)| *frame = place[*frame as usize]);
     }
     (row_account, first)

@@ -6,53 +6,16 @@
 use std::ops::Range;
 
 use crate::block::{Block, Special};
-use crate::draft::Draft;
+use crate::draft::{Draft, Merged};
 use crate::keys::NONE;
 use crate::partition::Grouped;
 use crate::records::{BalanceRecord, PositionRecord, Source};
 use crate::slabs::Filler;
 
-/// A row in the making: all rows of a bucket with the same instrument, table and side.
-#[derive(Clone, Copy)]
-struct Merged {
-    instrument: u32,
-    /// The row after it among those of its instrument.
-    next: u32,
-    side: i32,
-    quantity: f64,
-    cost: f64,
-    inverse_cost: f64,
-    /// What else it says, by its place among what rows of the bucket say; `NONE` for nothing.
-    special: u32,
-}
-
-impl Merged {
-    #[inline(always)]
-    fn new(record: &PositionRecord, special: u32) -> Self {
-        let PositionRecord { instrument, quantity, entry, .. } = *record;
-        Self {
-            instrument,
-            next: NONE,
-            side: i32::from(quantity > 0.0) - i32::from(quantity < 0.0),
-            quantity,
-            cost: quantity * entry,
-            inverse_cost: quantity / entry,
-            special,
-        }
-    }
-
-    #[inline]
-    fn absorb(&mut self, row: &Self, said: &mut [Special]) {
-        self.quantity += row.quantity;
-        self.cost += row.cost;
-        self.inverse_cost += row.inverse_cost;
-        if row.special != NONE && self.special != NONE {
-            let other = said[row.special as usize];
-            said[self.special as usize].absorb(&other);
-        } else if row.special != NONE {
-            self.special = row.special;
-        }
-    }
+/// Which way a quantity goes.
+#[inline]
+fn side(quantity: f64) -> i32 {
+    i32::from(quantity > 0.0) - i32::from(quantity < 0.0)
 }
 
 /// Builds blocks, keeping its scratch from one to the next.
@@ -63,20 +26,69 @@ pub(crate) struct Builder<'a> {
     /// For each asset, the bucket in which it was seen last and its balance there.
     seen_asset: Vec<(u32, u32)>,
     stamp: u32,
-    merged: Vec<Merged>,
-    /// What merged rows of the bucket say besides.
-    said: Vec<Special>,
-    /// First merged row of each instrument, by first appearance.
-    heads: Vec<u32>,
-    /// For each row of the account, the row in `merged` that took it; `NONE` if isolated.
-    taken: Vec<u32>,
-    /// Where some instrument has several merged rows: rows in `merged` in their final order,
-    /// and for each where it stands there.
-    order: Vec<u32>,
-    placed: Vec<u32>,
+    links: Links,
     /// The block that is being written.
     block: Draft,
     filler: Filler<'a>,
+}
+
+/// The merged rows of a bucket that come after others of their instrument, counted from its
+/// first. Few buckets have any.
+#[derive(Default)]
+struct Links {
+    /// For each row, up to the last that has one, the next of its instrument; `NONE` for none.
+    next: Vec<u32>,
+    /// The rows that are the next of some other, in order.
+    linked: Vec<u32>,
+    /// Rows in their final order, for each where it stands there, and as they were.
+    order: Vec<u32>,
+    placed: Vec<u32>,
+    before: Vec<Merged>,
+}
+
+impl Links {
+    fn after(&self, row: u32) -> u32 {
+        self.next.get(row as usize).copied().unwrap_or(NONE)
+    }
+
+    /// Puts a new row after another.
+    fn link(&mut self, row: u32, new: u32) {
+        let after = self.after(row);
+        self.next.resize(self.next.len().max(new as usize + 1), NONE);
+        self.next[row as usize] = new;
+        self.next[new as usize] = after;
+        self.linked.push(new);
+    }
+
+    /// Brings the rows of a bucket together by instrument, and `taken`, which say where rows
+    /// of the block went, to where they are then; `first` is where the bucket begins there.
+    fn arrange(&mut self, first: usize, merged: &mut [Merged], taken: &mut [(u32, u32)]) {
+        self.order.clear();
+        self.placed.clear();
+        self.placed.resize(merged.len(), NONE);
+        let mut linked = self.linked.iter().peekable();
+        for head in 0..merged.len() as u32 {
+            if linked.next_if(|row| **row == head).is_some() {
+                continue;
+            }
+            let mut at = head;
+            while at != NONE {
+                self.placed[at as usize] = (first + self.order.len()) as u32;
+                self.order.push(at);
+                at = self.after(at);
+            }
+        }
+        self.before.clear();
+        self.before.extend_from_slice(merged);
+        for (row, from) in merged.iter_mut().zip(&self.order) {
+            *row = self.before[*from as usize];
+        }
+        for (_, slot) in taken.iter_mut().filter(|(_, slot)| *slot != NONE) {
+            *slot = self.placed[*slot as usize - first];
+        }
+        self.next.clear();
+        self.linked.clear();
+    }
 }
 
 impl<'a> Builder<'a> {
@@ -91,12 +103,7 @@ impl<'a> Builder<'a> {
             seen_instrument: vec![(0, 0); instruments],
             seen_asset: vec![(0, 0); assets],
             stamp: 0,
-            merged: Vec::new(),
-            said: Vec::new(),
-            heads: Vec::new(),
-            taken: Vec::new(),
-            order: Vec::new(),
-            placed: Vec::new(),
+            links: Links::default(),
             block: Draft::default(),
             filler,
         }
@@ -115,26 +122,29 @@ impl<'a> Builder<'a> {
             if !indeterminate[account] {
                 self.account(positions.rows(account), balances.rows(account));
             }
-            self.block.bucket_start.push(self.block.buckets() as u32);
+            self.block.close_account();
         }
         self.block.pack(&mut self.filler)
     }
 
+    #[inline]
     fn account(&mut self, rows: &[PositionRecord], balances: &[BalanceRecord]) {
-        let mut isolated = 0;
         self.start_bucket();
+        let (first, first_taken) = (self.block.merged.len(), self.block.taken.len());
+        let mut isolated = 0;
         for row in rows {
-            if row.is_isolated() {
+            let slot = if row.is_isolated() {
                 isolated += 1;
-                self.taken.push(NONE);
+                NONE
             } else {
-                let row = self.read(row);
-                self.merge(row);
-            }
+                self.merge(row, first)
+            };
+            self.block.taken.push((row.row, slot));
         }
-        self.block.row.extend(rows.iter().map(|row| row.row));
-        let first_slot = self.block.slot.len();
-        self.place();
+        if !self.links.linked.is_empty() {
+            let Draft { merged, taken, .. } = &mut self.block;
+            self.links.arrange(first, &mut merged[first..], &mut taken[first_taken..]);
+        }
         let cross = rows.len() - isolated;
         if cross + balances.len() > 0 {
             self.cash(balances);
@@ -144,21 +154,9 @@ impl<'a> Builder<'a> {
             return;
         }
         for (i, row) in rows.iter().enumerate().filter(|(_, row)| row.is_isolated()) {
-            self.block.slot[first_slot + i] = self.block.instrument.len() as u32;
-            let merged = self.read(row);
-            self.write([&merged].into_iter());
+            self.block.taken[first_taken + i].1 = self.push(row);
             self.block.close_bucket(row.row, self.source.posted(row.row), 1);
         }
-    }
-
-    #[inline(always)]
-    fn read(&mut self, row: &PositionRecord) -> Merged {
-        let mut special = NONE;
-        if row.is_special() {
-            special = self.said.len() as u32;
-            self.said.push(self.source.special(row));
-        }
-        Merged::new(row, special)
     }
 
     fn start_bucket(&mut self) {
@@ -168,121 +166,100 @@ impl<'a> Builder<'a> {
             self.seen_asset.fill((0, 0));
             self.stamp = 1;
         }
-        self.merged.clear();
-        self.said.clear();
-        self.heads.clear();
-        self.taken.clear();
     }
 
-    /// Adds a row to the one that it belongs to, or puts it after the last of its table.
+    /// Writes a row as a merged row of its own, and says where.
     #[inline]
-    fn merge(&mut self, row: Merged) {
-        let new = self.merged.len() as u32;
-        let (stamp, head) = self.seen_instrument[row.instrument as usize];
-        if stamp != self.stamp {
-            self.seen_instrument[row.instrument as usize] = (self.stamp, new);
-            self.heads.push(new);
-            self.merged.push(row);
-            self.taken.push(new);
-        } else {
-            self.merge_into(head, row);
+    fn push(&mut self, row: &PositionRecord) -> u32 {
+        let Draft { merged, specials, .. } = &mut self.block;
+        let PositionRecord { instrument, quantity, entry, .. } = *row;
+        let mut special = NONE;
+        if row.is_special() {
+            special = specials.len() as u32;
+            specials.push(self.source.special(row));
         }
+        let (cost, inverse_cost) = (quantity * entry, quantity / entry);
+        merged.push(Merged { instrument, special, quantity, cost, inverse_cost });
+        merged.len() as u32 - 1
     }
 
-    fn merge_into(&mut self, head: u32, row: Merged) {
-        let new = self.merged.len() as u32;
+    /// Adds a row to the merged row that it belongs to, or puts it after the last of its table;
+    /// says where. The bucket's rows begin at `first`.
+    #[inline]
+    fn merge(&mut self, row: &PositionRecord, first: usize) -> u32 {
+        let seen = &mut self.seen_instrument[row.instrument as usize];
+        if seen.0 == self.stamp {
+            let head = seen.1;
+            return self.merge_into(head, row, first);
+        }
+        *seen = (self.stamp, self.block.merged.len() as u32);
+        self.push(row)
+    }
+
+    fn merge_into(&mut self, head: u32, row: &PositionRecord, first: usize) -> u32 {
+        let Draft { merged, specials, .. } = &mut self.block;
+        let special = row.is_special().then(|| self.source.special(row));
+        let of_row = special.map_or(NONE, |special| special.table);
+        let side_of_row = side(row.quantity);
         let (mut at, mut after) = (head, NONE);
-        let said = &mut self.said;
-        let table = |special: u32, said: &[Special]| match special {
-            NONE => NONE,
-            special => said[special as usize].table,
-        };
-        let of_row = table(row.special, said);
         loop {
-            let here = &mut self.merged[at as usize];
-            if table(here.special, said) == of_row {
-                if here.side == row.side {
-                    here.absorb(&row, said);
-                    self.taken.push(at);
-                    return;
+            let here = &mut merged[at as usize];
+            let table = match here.special {
+                NONE => NONE,
+                place => specials[place as usize].table,
+            };
+            if table == of_row {
+                // Amounts of one side add up to that side.
+                if side(here.quantity) == side_of_row {
+                    absorb(here, row, special, specials);
+                    return at;
                 }
                 after = at;
             } else if after != NONE {
                 break;
             }
-            if here.next == NONE {
-                break;
+            match self.links.after(at - first as u32) {
+                NONE => break,
+                next => at = first as u32 + next,
             }
-            at = here.next;
         }
         let after = if after == NONE { at } else { after };
-        let next = std::mem::replace(&mut self.merged[after as usize].next, new);
-        self.merged.push(Merged { next, ..row });
-        self.taken.push(new);
-    }
-
-    /// Writes the merged rows to the block, instrument by instrument, and where each row went.
-    fn place(&mut self) {
-        let first = self.block.instrument.len() as u32;
-        if self.merged.len() == self.heads.len() {
-            let slot = |taken: &u32| if *taken == NONE { NONE } else { first + taken };
-            self.block.slot.extend(self.taken.iter().map(slot));
-            let merged = std::mem::take(&mut self.merged);
-            self.write(merged.iter());
-            self.merged = merged;
-            return;
-        }
-        self.order.clear();
-        self.placed.clear();
-        self.placed.resize(self.merged.len(), NONE);
-        for head in &self.heads {
-            let mut at = *head;
-            while at != NONE {
-                self.placed[at as usize] = first + self.order.len() as u32;
-                self.order.push(at);
-                at = self.merged[at as usize].next;
-            }
-        }
-        let placed = &self.placed;
-        let slot = |taken: &u32| if *taken == NONE { NONE } else { placed[*taken as usize] };
-        self.block.slot.extend(self.taken.iter().map(slot));
-        let (order, merged) = (std::mem::take(&mut self.order), std::mem::take(&mut self.merged));
-        self.write(order.iter().map(|at| &merged[*at as usize]));
-        (self.order, self.merged) = (order, merged);
-    }
-
-    /// Writes merged rows to the block, column by column.
-    #[inline]
-    fn write<'m>(&mut self, merged: impl ExactSizeIterator<Item = &'m Merged> + Clone) {
-        let block = &mut self.block;
-        block.instrument.extend(merged.clone().map(|row| row.instrument));
-        block.quantity.extend(merged.clone().map(|row| row.quantity));
-        block.cost.extend(merged.clone().map(|row| row.cost));
-        block.inverse_cost.extend(merged.clone().map(|row| row.inverse_cost));
-        if self.source.has_specials() {
-            let (specials, said) = (&mut block.specials, &self.said);
-            block.special.extend(merged.map(|row| {
-                if row.special == NONE {
-                    return NONE;
-                }
-                specials.push(said[row.special as usize]);
-                specials.len() as u32 - 1
-            }));
-        }
+        let new = self.push(row);
+        self.links.link(after - first as u32, new - first as u32);
+        new
     }
 
     /// Writes an account's balances to the block, merged by asset.
     fn cash(&mut self, balances: &[BalanceRecord]) {
-        let block = &mut self.block;
+        let cash = &mut self.block.cash;
         for balance in balances {
             let seen = &mut self.seen_asset[balance.asset as usize];
             if seen.0 == self.stamp {
-                block.amount[seen.1 as usize] += balance.amount;
+                cash[seen.1 as usize].1 += balance.amount;
             } else {
-                *seen = (self.stamp, block.asset.len() as u32);
-                block.asset.push(balance.asset);
-                block.amount.push(balance.amount);
+                *seen = (self.stamp, cash.len() as u32);
+                cash.push((balance.asset, balance.amount));
             }
         }
+    }
+}
+
+/// Adds a row to a merged row.
+#[inline]
+fn absorb(
+    merged: &mut Merged,
+    row: &PositionRecord,
+    special: Option<Special>,
+    specials: &mut Vec<Special>,
+) {
+    merged.quantity += row.quantity;
+    merged.cost += row.quantity * row.entry;
+    merged.inverse_cost += row.quantity / row.entry;
+    let Some(special) = special else { return };
+    if merged.special == NONE {
+        merged.special = specials.len() as u32;
+        specials.push(special);
+    } else {
+        specials[merged.special as usize].absorb(&special);
     }
 }

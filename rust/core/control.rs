@@ -172,7 +172,7 @@ impl Control {
     pub fn prove(book: &Book, sweep: &Sweep, threads: usize) -> Result<Self> {
         let threads = batch::enough(threads, book.accounts(), THREAD_ACCOUNTS);
         let mut breaks = Vec::new();
-        let (instruments, codes) = named(book);
+        let (instruments, codes) = named(book, threads);
         let positions = positions(book, sweep, instruments.len(), &codes, threads, &mut breaks);
         positions.prove("positions", "quantity", &instruments, &mut breaks);
         let balances = balances(book, sweep, threads, &mut breaks);
@@ -229,13 +229,13 @@ fn merged(parts: Vec<Heaps>, names: usize) -> Heaps {
 }
 
 /// The instruments of all position rows, those that no frame lists after those of the book.
-fn named(book: &Book) -> (Cow<'_, Names>, Cow<'_, [u32]>) {
+fn named(book: &Book, threads: usize) -> (Cow<'_, Names>, Cow<'_, [u32]>) {
     let codes = &book.position_instrument;
     if !codes.contains(&NONE) {
         return (Cow::Borrowed(&book.instruments), Cow::Borrowed(codes));
     }
     let mut names = book.instruments.clone();
-    let codes = names.find_or_add(&book.positions.instrument);
+    let codes = names.find_or_add(&book.positions.instrument, threads);
     (Cow::Owned(names), Cow::Owned(codes))
 }
 

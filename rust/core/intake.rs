@@ -9,7 +9,7 @@ use crate::columns::{BLOCK, Fault, Numbers, Reason};
 use crate::holdings::{Balances, Positions};
 use crate::keys::{Finder, Ids, NONE, Names};
 use crate::memory::slice_length;
-use crate::partition::{Cut, Owners, Placer};
+use crate::partition::{Cut, Owners, Placer, Width};
 use crate::records::{BalanceRecord, PositionRecord, Source};
 
 /// Rows of a slice at most, for each record that it is to hold.
@@ -66,6 +66,40 @@ pub(crate) fn positions(
     nulls("positions", "account_id", &positions.account, &mut intake.faults);
     margin_lacking(positions, &mut intake.faults);
     intake
+}
+
+/// Neighbouring parts whose records, of so many bytes a row of each frame, are to be alive
+/// together: about `at_once` bytes. Rows that stand are of no bytes.
+pub(crate) fn passes(
+    width: Width,
+    frames: [(&[u32], usize); 2],
+    at_once: usize,
+    threads: usize,
+) -> Vec<Range<usize>> {
+    let total: usize = frames.iter().map(|(account, bytes)| account.len() * bytes).sum();
+    let count = total.div_ceil(at_once);
+    if count <= 1 {
+        return batch::ranges(width.parts(), 1);
+    }
+    // Accounts that appear early hold more than others.
+    let mut bytes = vec![0; width.parts()];
+    for (account, each) in frames.into_iter().filter(|(_, each)| *each > 0) {
+        let ranges = batch::ranges(account.len(), threads);
+        let counted = batch::map(threads, ranges, |rows| width.count(&account[rows]));
+        for count in counted {
+            bytes.iter_mut().zip(count).for_each(|(bytes, rows)| *bytes += rows as usize * each);
+        }
+    }
+    let (mut passes, mut first, mut held) = (Vec::new(), 0, 0);
+    for (part, bytes) in bytes.into_iter().enumerate() {
+        if held > 0 && held + bytes > total.div_ceil(count) && passes.len() + 1 < count {
+            passes.push(first..part);
+            (first, held) = (part, 0);
+        }
+        held += bytes;
+    }
+    passes.push(first..width.parts());
+    passes
 }
 
 /// Cuts the rows of `owners` alone, whose instruments have these codes.
@@ -226,7 +260,6 @@ fn margin_lacking(positions: &Positions, faults: &mut Vec<Fault>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::partition::Width;
 
     /// What a record is of here: 32 bytes, so that a slice holds 15 blocks of them.
     type Record = [u64; 4];
@@ -258,6 +291,30 @@ mod tests {
                 let is_full = held + some.count(next) > most || rows.len() == MOST_SPARSE * most;
                 assert!(is_full || rows.end == account.len());
             }
+        }
+    }
+
+    #[test]
+    fn passes_hold_like_many_bytes_where_early_accounts_hold_most_rows() {
+        let width = Width::new(1 << 20, 4);
+        // Every second row is of the first 32nd of the accounts.
+        let account: Vec<u32> = (0..1_000_000_u32)
+            .map(|row| row.wrapping_mul(2_654_435_761) >> if row % 2 == 0 { 17 } else { 12 })
+            .collect();
+        let owner = [&account[..10], &[NONE]].concat();
+        for threads in [1, 2] {
+            for (at_once, count) in [(33_000_000, 1), (8_000_000, 5), (4_000_000, 9)] {
+                let frames = [(&account[..], 32), (&owner[..], 16)];
+                let passes = passes(width, frames, at_once, threads);
+                assert_eq!((passes.len(), passes[0].start), (count, 0));
+                assert!(passes.windows(2).all(|two| two[0].end == two[1].start));
+                assert_eq!(passes[count - 1].end, width.parts());
+                let held = |parts: &Range<usize>| width.owners(parts.clone()).count(&account);
+                let most = passes.iter().map(|parts| 32 * held(parts)).max();
+                assert!(most.is_some_and(|most| most <= at_once + at_once / 20), "{most:?}");
+            }
+            // Rows that stand are not copied.
+            assert_eq!(passes(width, [(&account, 0), (&owner, 0)], 1, threads).len(), 1);
         }
     }
 

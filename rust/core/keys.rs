@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::batch;
 use crate::columns::{Texts, Validity, Values};
 
 /// The code of a row or name that has none.
@@ -105,6 +106,11 @@ impl Ids {
     /// Whether the row has an id.
     pub fn is_valid(&self, row: usize) -> bool {
         self.validity.as_ref().is_none_or(|validity| validity.get(row))
+    }
+
+    /// Whether any row may have no id.
+    pub(crate) fn has_nulls(&self) -> bool {
+        self.validity.is_some()
     }
 
     /// The rows without an id, in order.
@@ -237,7 +243,21 @@ impl Names {
     }
 
     /// The code of every row's id, with names added when new; `NONE` where it is null.
-    pub fn find_or_add(&mut self, ids: &Ids) -> Vec<u32> {
+    pub fn find_or_add(&mut self, ids: &Ids, threads: usize) -> Vec<u32> {
+        let mut codes = vec![NONE; ids.len()];
+        let (early, late) = codes.split_at_mut(ids.len().min(EARLY));
+        self.add_new(ids, 0, early);
+        let finder = Finder::new(self, ids);
+        let late_by_step = late.chunks_mut(EARLY).enumerate().collect();
+        batch::map(threads, late_by_step, |(step, codes): (usize, &mut [u32])| {
+            finder.clone().find((step + 1) * EARLY, codes);
+        });
+        self.add_new(ids, EARLY, late);
+        codes
+    }
+
+    /// Gives a code to each row from `first` on that has none yet but an id.
+    fn add_new(&mut self, ids: &Ids, first: usize, codes: &mut [u32]) {
         let mut known = match &ids.kind {
             Kind::Codes(_, texts) => vec![NONE; texts.len()],
             _ => Vec::new(),
@@ -249,18 +269,19 @@ impl Names {
             },
             code => code,
         };
-        let rows = (0..ids.len()).map(|row| match &ids.kind {
-            _ if !ids.is_valid(row) => NONE,
-            Kind::Codes(codes, texts) => {
-                let known = &mut known[codes.get(row)];
-                if *known == NONE {
-                    *known = add(Key::Text(texts.text(codes.get(row))));
+        for (row, code) in (first..).zip(codes).filter(|(_, code)| **code == NONE) {
+            *code = match &ids.kind {
+                _ if !ids.is_valid(row) => NONE,
+                Kind::Codes(codes, texts) => {
+                    let known = &mut known[codes.get(row)];
+                    if *known == NONE {
+                        *known = add(Key::Text(texts.text(codes.get(row))));
+                    }
+                    *known
                 }
-                *known
-            }
-            _ => add(ids.key(row)),
-        });
-        rows.collect()
+                _ => add(ids.key(row)),
+            };
+        }
     }
 }
 
@@ -276,6 +297,8 @@ pub(crate) struct Finder<'a> {
 
 /// Views that are remembered.
 const VIEWS: usize = 4096;
+/// Rows that are looked at one after another, for names that are new: nearly all come early.
+const EARLY: usize = 1 << 14;
 
 impl<'a> Finder<'a> {
     pub(crate) fn new(names: &'a Names, ids: &'a Ids) -> Self {
@@ -356,9 +379,46 @@ mod tests {
     #[test]
     fn names_find_integers_written_as_text_only_canonically() {
         let mut names = Names::default();
-        let codes = names.find_or_add(&texts(&["056", "56", "-3"]));
+        let codes = names.find_or_add(&texts(&["056", "56", "-3"]), 1);
         assert_eq!(codes, [0, 1, 2]);
         assert_eq!(names.find(&integers(&[56, -3, 0])), [1, 2, NONE]);
+    }
+
+    #[test]
+    fn names_that_come_late_get_their_codes_in_order_of_appearance() {
+        // By 7 rows in the first 100,000 rows, then by 50,000: some names are new near the end.
+        let number = |row: usize| if row < 100_000 { row % 7 } else { 7 + row / 50_000 };
+        let numbers: Vec<usize> = (0..250_000).map(number).collect();
+        let words: Vec<String> = (0..20).map(|number| format!("name {number}")).collect();
+        let repeated: Vec<String> = words.iter().chain(&words).cloned().collect();
+        let validity = || {
+            let word = |word: usize| if word.is_multiple_of(500) { !2 } else { u64::MAX };
+            Some(Validity::from_words((0..250_000_usize.div_ceil(64)).map(word).collect()))
+        };
+        let all: Vec<String> = numbers.iter().map(|number| words[*number].clone()).collect();
+        let of = |row: usize| (numbers[row] + row % 2 * 20) as u32; // two codes for each name
+        let coded = Values::new((0..250_000).map(of).collect::<Vec<u32>>());
+        let integers = numbers.iter().map(|number| *number as i64).collect::<Vec<i64>>();
+        for ids in [
+            Ids::texts(Arc::new(all), validity()),
+            Ids::codes(coded, Arc::new(repeated), validity()),
+            Ids::integers(Values::new(integers), validity()),
+        ] {
+            let mut first: Vec<usize> = Vec::new();
+            let expected: Vec<u32> = (0..250_000)
+                .map(|row| match first.iter().position(|number| *number == numbers[row]) {
+                    _ if !ids.is_valid(row) => NONE,
+                    Some(code) => code as u32,
+                    None => {
+                        first.push(numbers[row]);
+                        first.len() as u32 - 1
+                    }
+                })
+                .collect();
+            for threads in [1, 2, 5] {
+                assert!(Names::default().find_or_add(&ids, threads) == expected);
+            }
+        }
     }
 
     #[test]
@@ -367,7 +427,7 @@ mod tests {
         assert!(!integers(&[0]).is_empty() && !texts(&[""]).is_empty());
         let mut names = Names::default();
         assert!(names.is_empty());
-        names.find_or_add(&texts(&["x"]));
+        names.find_or_add(&texts(&["x"]), 1);
         assert!(!names.is_empty());
     }
 }

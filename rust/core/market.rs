@@ -141,10 +141,10 @@ impl Market {
             return Err(faults);
         }
         let mut asset_names = Names::default();
-        asset_names.find_or_add(&assets.asset);
+        asset_names.find_or_add(&assets.asset, 1);
         let settle = asset_names.find(&instruments.settle_asset);
         let mut instrument_names = Names::default();
-        instrument_names.find_or_add(&instruments.instrument);
+        instrument_names.find_or_add(&instruments.instrument, 1);
         let name = |ids: &Option<Ids>, row: usize, own: &str| {
             ids.as_ref().and_then(|ids| ids.text(row)).unwrap_or_else(|| own.to_owned())
         };

@@ -78,6 +78,15 @@ impl Width {
         end(part)..end(part + 1)
     }
 
+    /// How many rows each part has, of rows whose accounts are given.
+    pub(crate) fn count(self, accounts: &[u32]) -> Vec<u32> {
+        let mut counts = vec![0; self.parts()];
+        for account in accounts.iter().filter(|account| **account != NONE) {
+            counts[(*account >> self.shift) as usize] += 1;
+        }
+        counts
+    }
+
     /// The accounts of neighbouring parts.
     pub(crate) fn owners(self, parts: Range<usize>) -> Owners {
         let first = self.accounts(parts.start).start;

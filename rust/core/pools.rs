@@ -9,7 +9,7 @@ use crate::batch;
 use crate::block::{Block, Bucket};
 use crate::book::{Book, number_buckets};
 use crate::conventions::{Conventions, Pooling, ProfitAndLoss};
-use crate::draft::Draft;
+use crate::draft::{Draft, Merged};
 use crate::keys::NONE;
 use crate::marks::Marks;
 use crate::slabs::{Slabs, words};
@@ -120,7 +120,6 @@ impl<'a> Cutter<'a> {
     /// Writes a block as it is to be cut.
     fn block(&mut self, from: &Block, block: &mut Draft) {
         block.start(from.first_account);
-        block.row.extend_from_slice(&from.row);
         block.specials.extend_from_slice(&from.specials);
         self.moved.clear();
         self.moved.resize(from.instrument.len(), NONE);
@@ -129,13 +128,12 @@ impl<'a> Cutter<'a> {
             for number in from.buckets_of(account) {
                 self.bucket(from, number, block);
             }
-            block.bucket_start.push(block.buckets() as u32);
+            block.close_account();
         }
-        block.row_count.resize(block.buckets(), 0);
-        for slot in &from.slot {
+        for (row, slot) in from.row.iter().zip(&from.slot) {
             let slot = self.moved[*slot as usize];
-            block.slot.push(slot);
-            block.row_count[self.bucket_of[slot as usize] as usize] += 1;
+            block.taken.push((*row, slot));
+            block.count_row(self.bucket_of[slot as usize] as usize);
         }
     }
 
@@ -155,13 +153,11 @@ impl<'a> Cutter<'a> {
         }
         for group in 0..self.pools.len() as u32 {
             self.part(from, number, &bucket, group, block);
-            block.isolated_row.push(from.isolated_row_of(number));
-            block.isolated_margin.push(bucket.isolated_margin.unwrap_or(0.0));
+            let posted = bucket.isolated_margin.unwrap_or(0.0);
+            block.close_bucket(from.isolated_row_of(number), posted, 0); // rows are counted later
             if self.pooled {
                 block.pool.push(self.pools[group as usize]);
             }
-            block.row_start.push(block.instrument.len() as u32);
-            block.cash_start.push(block.asset.len() as u32);
         }
     }
 
@@ -190,13 +186,12 @@ impl<'a> Cutter<'a> {
         block: &mut Draft,
     ) {
         let joins = self.joined && bucket.isolated_margin.is_none();
-        let first = block.asset.len();
+        let first = block.cash.len();
         self.balance.forget();
         for (i, asset) in bucket.asset.iter().enumerate() {
             if self.balance_group[i] == group {
-                self.balance.get_or_insert(*asset, (block.asset.len() - first) as u32);
-                block.asset.push(*asset);
-                block.amount.push(bucket.amount[i]);
+                self.balance.get_or_insert(*asset, (block.cash.len() - first) as u32);
+                block.cash.push((*asset, bucket.amount[i]));
             }
         }
         let start = from.row_start[number] as usize;
@@ -204,9 +199,9 @@ impl<'a> Cutter<'a> {
             if self.row_group[row] != group {
                 continue;
             }
-            self.moved[start + row] = block.instrument.len() as u32;
+            self.moved[start + row] = block.merged.len() as u32;
             self.bucket_of.push(block.buckets() as u32);
-            push(from, start + row, block);
+            block.merged.push(merged(from, start + row));
             if self.joined {
                 let settle = settle(self.marks, bucket.instrument[row]);
                 let home = if joins { self.home(settle, first, block) } else { NONE };
@@ -217,10 +212,9 @@ impl<'a> Cutter<'a> {
 
     /// The balance of the bucket from `first` on that is of this asset; 0 of it if need be.
     fn home(&mut self, asset: u32, first: usize, block: &mut Draft) -> u32 {
-        let (home, is_new) = self.balance.get_or_insert(asset, (block.asset.len() - first) as u32);
+        let (home, is_new) = self.balance.get_or_insert(asset, (block.cash.len() - first) as u32);
         if is_new {
-            block.asset.push(asset);
-            block.amount.push(0.0);
+            block.cash.push((asset, 0.0));
         }
         home
     }
@@ -232,11 +226,13 @@ fn settle(marks: &Marks, instrument: u32) -> u32 {
     marks.instruments[instrument as usize].settle.min(marks.assets.len() as u32)
 }
 
-/// Copies a merged row.
-fn push(from: &Block, row: usize, block: &mut Draft) {
-    block.instrument.push(from.instrument[row]);
-    block.quantity.push(from.quantity[row]);
-    block.cost.push(from.cost[row]);
-    block.inverse_cost.push(from.inverse_cost[row]);
-    block.special.extend(from.special.get(row));
+/// A merged row of a block.
+fn merged(from: &Block, row: usize) -> Merged {
+    Merged {
+        instrument: from.instrument[row],
+        special: from.special.get(row).copied().unwrap_or(NONE),
+        quantity: from.quantity[row],
+        cost: from.cost[row],
+        inverse_cost: from.inverse_cost[row],
+    }
 }

@@ -97,12 +97,6 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Whether any row may say more than instrument, quantity and entry.
-    pub(crate) fn has_specials(&self) -> bool {
-        let orders = self.open_buy.is_some() || self.open_sell.is_some();
-        self.table.is_some() || orders || self.leverage.is_some()
-    }
-
     /// Writes which of the rarer columns say something of `rows`, column by column.
     pub(crate) fn specials(&self, rows: Range<usize>, specials: &mut [u8]) {
         specials.fill(0);

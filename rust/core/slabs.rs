@@ -157,13 +157,35 @@ impl Filler<'_> {
 
     /// Copies values to the slab.
     pub(crate) fn place<T: Pod>(&mut self, values: &[T]) -> Column<T> {
-        self.make_room(words::<T>(values.len()));
+        self.write(values.len(), |places| places.copy_from_slice(values))
+    }
+
+    /// Writes values to the slab.
+    #[inline]
+    pub(crate) fn fill<T: Pod>(&mut self, values: impl ExactSizeIterator<Item = T>) -> Column<T> {
+        self.write(values.len(), |places: &mut [T]| {
+            places.iter_mut().zip(values).for_each(|(place, value)| *place = value);
+        })
+    }
+
+    /// Writes 0, and after it where each of some neighbours ends.
+    #[inline]
+    pub(crate) fn starts(&mut self, ends: impl ExactSizeIterator<Item = u32>) -> Column<u32> {
+        self.write(ends.len() + 1, |places: &mut [u32]| {
+            places[0] = 0;
+            places[1..].iter_mut().zip(ends).for_each(|(place, end)| *place = end);
+        })
+    }
+
+    #[inline]
+    fn write<T: Pod>(&mut self, length: usize, write: impl FnOnce(&mut [T])) -> Column<T> {
+        self.make_room(words::<T>(length));
         let begin = self.open.used;
-        self.open.used += words::<T>(values.len());
+        self.open.used += words::<T>(length);
         let target = &mut self.open.buffer[begin..self.open.used];
-        bytemuck::cast_slice_mut(target)[..values.len()].copy_from_slice(values);
+        write(&mut bytemuck::cast_slice_mut(target)[..length]);
         let words = Arc::clone(&self.open.words);
-        Column { words, begin, length: values.len(), values: PhantomData }
+        Column { words, begin, length, values: PhantomData }
     }
 }
 
