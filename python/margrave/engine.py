@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from margrave import _core
+from margrave import _core, memory
 from margrave.errors import MargraveError
 from margrave.exact import units
 from margrave.schema import FRAMES, MONEY, STATUS
@@ -64,6 +64,10 @@ RANGES = {
     for column in columns
     if column.kind == "number" and frame != "scenarios"
 }
+
+#: Positions from which on a book may keep more memory for the next one, and what part of the
+#: memory that is free.
+_MANY, _KEPT = 1_000_000, 8
 
 
 def version() -> str:
@@ -142,6 +146,8 @@ def build_book(
     threads: int | None,
 ) -> CoreBook:
     """Return the book of checked frames; its faults are the caller's to look at."""
+    if positions.height >= _MANY:
+        _core.keep_memory(memory.free() // _KEPT)
     return _core.build_book(positions, balances, accounts, instruments, RANGES, threads)
 
 
@@ -354,8 +360,9 @@ def shards_of(ids: pl.Series, shards: int) -> pl.Series:
 def release_memory() -> int:
     """Give the memory that is kept for the next call back to the system; return its bytes.
 
-    Large buffers of a book or a sweep that is gone are kept, up to a cap, because fresh memory
-    costs more than the arithmetic does. Call this where a long-lived process has swept its
+    Large buffers of a book or a sweep that is gone are kept, because fresh memory costs more than
+    the arithmetic does: up to 512 MiB, or an eighth of what was free when a book of a million
+    positions or more was built. Call this where a long-lived process has swept its
     last night for a while. What books, sweeps and frames in use hold is not touched.
 
     Example:

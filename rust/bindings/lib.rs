@@ -285,6 +285,12 @@ fn release_memory() -> usize {
     margrave_core::memory::release()
 }
 
+/// Allows so many bytes to be kept for the next call, 512 MiB at least.
+#[pyfunction]
+fn keep_memory(bytes: usize) {
+    margrave_core::memory::keep(bytes);
+}
+
 /// BLAKE3 over named frames, all together and each alone: 64 hex digits each. The order is that
 /// of `margrave_core::digest`.
 #[pyfunction]
@@ -332,7 +338,8 @@ mod _core {
     #[pymodule_export]
     use super::{
         Book, Market, Rules, Sweep, Table, build_book, build_market, build_rules, cores,
-        digest_file, digest_frames, release_memory, run_stress, run_sweep, shards_of, synthetic,
+        digest_file, digest_frames, keep_memory, release_memory, run_stress, run_sweep, shards_of,
+        synthetic,
     };
 
     #[pymodule_export]

@@ -16,7 +16,7 @@ use memmap2::MmapMut;
 const LARGE: usize = 1 << 16;
 /// Bytes of a huge page.
 const PAGE: usize = 2 << 20;
-/// Bytes that are kept for the next call at most.
+/// Bytes that are kept for the next call at most, unless `keep` allows more.
 pub(crate) const KEPT: usize = 1 << 29;
 /// Bytes over which the beginnings of columns are spread.
 const LINES: usize = 4096;
@@ -149,16 +149,22 @@ struct Region {
     begin: usize,
 }
 
-/// Mappings that nobody uses, and where the next one's values are to begin.
+/// Mappings that nobody uses, how many bytes there may be of them, and where the next one's
+/// values are to begin.
 struct Kept {
     maps: Vec<MmapMut>,
     bytes: usize,
+    most: usize,
     begun: usize,
 }
 
-static KEPT_MAPS: Mutex<Kept> = Mutex::new(Kept { maps: Vec::new(), bytes: 0, begun: 0 });
+static KEPT_MAPS: Mutex<Kept> = Mutex::new(Kept::new());
 
 impl Kept {
+    const fn new() -> Self {
+        Self { maps: Vec::new(), bytes: 0, most: KEPT, begun: 0 }
+    }
+
     /// The smallest mapping that holds `bytes` and is not much larger.
     fn take(&mut self, bytes: usize) -> Option<MmapMut> {
         let fits = |map: &&MmapMut| map.len() >= bytes && map.len() <= bytes + bytes / 2 + LARGE;
@@ -169,11 +175,11 @@ impl Kept {
     }
 
     /// Takes out what is to go when `bytes` are mapped anew, for which nothing here was of use:
-    /// what is kept and what comes new stay within `KEPT` together, and large columns take the
+    /// what is kept and what comes new stay within `most` together, and large columns take the
     /// place of as much.
     fn make_room(&mut self, bytes: usize) -> Vec<MmapMut> {
         let place = if bytes < 8 * PAGE { 0 } else { bytes };
-        let most = KEPT.saturating_sub(bytes).min(self.bytes.saturating_sub(place));
+        let most = self.most.saturating_sub(bytes).min(self.bytes.saturating_sub(place));
         let mut count = 0;
         while count < self.maps.len() && self.bytes > most {
             self.bytes -= self.maps[count].len();
@@ -226,7 +232,7 @@ impl Drop for Region {
     fn drop(&mut self) {
         let Some(map) = self.map.take() else { return };
         let Ok(mut kept) = KEPT_MAPS.try_lock() else { return };
-        if kept.bytes + map.len() <= KEPT {
+        if kept.bytes + map.len() <= kept.most {
             kept.bytes += map.len();
             kept.maps.push(map);
         }
@@ -256,6 +262,13 @@ pub(crate) fn slice_length<T>(values: usize) -> usize {
     (pages * PAGE - LINES) / size_of::<T>()
 }
 
+/// Allows so many bytes to be kept for the next call, 512 MiB at least.
+pub fn keep(bytes: usize) {
+    if let Ok(mut kept) = KEPT_MAPS.try_lock() {
+        kept.most = bytes.max(KEPT);
+    }
+}
+
 /// Gives all memory that is kept for the next call back to the system; returns its bytes.
 pub fn release() -> usize {
     let Ok(mut kept) = KEPT_MAPS.try_lock() else { return 0 };
@@ -283,7 +296,7 @@ mod tests {
 
     #[test]
     fn what_is_given_back_is_used_again_unless_it_is_far_too_large() {
-        let mut kept = Kept { maps: Vec::new(), bytes: 0, begun: 0 };
+        let mut kept = Kept::new();
         for pages in [8, 2, 4] {
             kept.maps.push(mapped(pages * PAGE));
             kept.bytes += pages * PAGE;
@@ -296,7 +309,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_makes_room_for_what_it_cannot_be() {
-        let mut kept = Kept { maps: Vec::new(), bytes: 0, begun: 0 };
+        let mut kept = Kept::new();
         for pages in [1, 2, 3] {
             kept.maps.push(mapped(pages * PAGE));
             kept.bytes += pages * PAGE;
@@ -311,6 +324,16 @@ mod tests {
     }
 
     #[test]
+    fn more_is_kept_where_more_may_be() {
+        let mut kept = Kept::new();
+        kept.most = KEPT + 4 * PAGE;
+        kept.maps.push(mapped(PAGE));
+        kept.bytes = KEPT; // as if so much were kept
+        assert!(kept.make_room(4 * PAGE).is_empty());
+        assert_eq!(kept.make_room(5 * PAGE).len(), 1);
+    }
+
+    #[test]
     fn values_come_in_and_out_as_they_are() {
         let buffer: Buffer<u32> = (0..3).collect();
         assert_eq!(buffer, [0, 1, 2]);
@@ -321,7 +344,7 @@ mod tests {
 
     #[test]
     fn columns_begin_at_different_places_of_a_page() {
-        let mut kept = Kept { maps: Vec::new(), bytes: 0, begun: 0 };
+        let mut kept = Kept::new();
         let begins: Vec<usize> = (0..LINES / 64).map(|_| kept.next_begin()).collect();
         let mut distinct = begins.clone();
         distinct.sort();
