@@ -70,7 +70,7 @@ class Held:
             _require_carriable(self._accounts.raw)
         # None where they come back as they came.
         self._account_type = None if share_codes(account_ids) else type_of_all(account_ids)
-        self._account_columns = account_ids
+        self._account_columns = dict(zip([f.name for f in frames], account_ids, strict=True))
         # What comes back are ids of positions: their own type always holds them.
         settled = held.kind is not None and not held.is_csv
         self._instrument_type = type_of_all([held] if settled else [held, instruments])
@@ -118,25 +118,30 @@ class Held:
     @cached_property
     def _account_ids(self) -> pl.Series:
         # Wider ones are held as other numbers of 64 bits, or as texts, and codes as integers.
-        narrow = all(not c.is_coded and c.dtype in NARROW for c in self._account_columns)
-        if narrow and (known := engine.account_ids(self.core)) is not None:
-            return self._as_settled(known)
+        dtype, columns = self._account_type, self._account_columns.values()
+        narrow = all(not column.is_coded and column.dtype in NARROW for column in columns)
+        if dtype is not None and narrow and (known := engine.account_ids(self.core)) is not None:
+            return in_type(known, dtype)
         frame, row = self._account_rows.get_columns()[:2]
         parts, begin = [], 0
         for number, name in enumerate(("positions", "balances", "accounts")):  # in this order
             count = int((frame == number).sum())
             if count:
                 ids = self.raw[name]["account_id"].gather(row.slice(begin, count))
-                parts.append(self._as_settled(ids))
+                parts.append(self._as_settled(name, ids))
             begin += count
-        if len(parts) == 1:
-            return parts[0]
-        none = self._as_settled(self.raw["positions"]["account_id"].head(0))
-        return pl.concat([none, *parts])
+        none = self.raw["positions"]["account_id"].head(0)
+        return pl.concat(parts) if parts else self._as_settled("positions", none)
 
-    def _as_settled(self, ids: pl.Series) -> pl.Series:
-        """Return account ids in the type that they come back in."""
-        return ids if self._account_type is None else in_type(ids, self._account_type)
+    def _as_settled(self, name: str, ids: pl.Series) -> pl.Series:
+        """Return account ids of a frame in the type that they come back in.
+
+        Those that have it stay as they are: a cast to an Enum would hash all its categories.
+        """
+        dtype = self._account_type
+        if dtype is None or self._account_columns[name].dtype is dtype:
+            return ids
+        return in_type(ids, dtype)
 
     def account_ids(self) -> pl.Series:
         """Return the id of each account, in order of first appearance."""
@@ -160,7 +165,7 @@ class Held:
         if not self.rejects.is_empty():
             numbers = [values.set(values.is_nan(), None) for values in numbers]
         ids = [
-            self._as_settled(raw["account_id"]),
+            self._as_settled("positions", raw["account_id"]),
             in_type(raw["instrument_id"], self._instrument_type),
         ]
         return pl.DataFrame([*ids, *numbers])
