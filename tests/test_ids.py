@@ -216,6 +216,72 @@ def test_an_enum_that_lacks_a_category_of_another_frame_gives_way_to_text() -> N
     assert sweep(held).accounts.schema["account_id"] == held["positions"].schema["account_id"]
 
 
+#: Far more categories than rows: the ids of accounts that are not in this night.
+OTHERS = [f"{number:036}" for number in range(3_000)]
+ONE, OTHER = pl.Enum([*OTHERS, *ACCOUNTS]), pl.Enum([*ACCOUNTS[::-1], *OTHERS])
+
+
+@pytest.mark.parametrize(
+    ("positions", "balances", "accounts"),
+    [
+        (ONE, ONE, ONE),
+        (ONE, OTHER, ONE),
+        (OTHER, ONE, pl.String),
+        (pl.String, ONE, pl.Categorical),
+        (pl.Categorical, pl.Categorical, pl.Categorical),
+    ],
+)
+def test_accounts_of_many_categories_are_those_of_their_texts(
+    positions: Any, balances: Any, accounts: Any
+) -> None:
+    night, types = frames(), {"positions": positions, "balances": balances, "accounts": accounts}
+    night["balances"] = night["balances"][::-1]
+    column = pl.col("account_id")
+    is_nobody = pl.int_range(pl.len()) == 2
+    for name in types:
+        night[name] = night[name].with_columns(pl.when(~is_nobody).then(column))
+    texts = sweep(night, on_error="quarantine")
+    for name, dtype in types.items():
+        night[name] = night[name].with_columns(column.cast(dtype))
+    result = sweep(night, on_error="quarantine")
+    assert result.accounts.schema["account_id"] == positions
+    for name in RESULTS:
+        found = getattr(result, name).with_columns(pl.col("^account_id$").cast(pl.String))
+        assert found.equals(getattr(texts, name)), name
+    assert result.rejects.height == 3
+    for digest in ("input_digest", "result_digest"):
+        assert result.manifest[digest] == texts.manifest[digest]
+
+
+def test_categories_that_all_frames_share_are_not_looked_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    night, column = frames(), pl.col("account_id").cast(ONE)
+    for name in ("positions", "balances", "accounts"):
+        night[name] = night[name].with_columns(column)
+    looked: list[int] = []
+    made = pl.Enum.__init__
+
+    def seen(self: pl.Enum, categories: Any) -> None:
+        looked.append(len(categories))
+        made(self, categories)
+
+    monkeypatch.setattr(pl.Enum, "__init__", seen)
+    result = sweep(night)
+    assert result.accounts.height + result.buckets.height + result.positions.height == 15
+    assert len(OTHERS) + len(ACCOUNTS) not in looked
+    assert night["positions"].schema["account_id"] == ONE
+    assert len(OTHERS) + len(ACCOUNTS) in looked  # so that it is seen where Polars does
+
+
+def test_books_without_rows_of_an_enum_have_no_accounts() -> None:
+    night = {name: frame.clear() for name, frame in typed(pl.Enum(CATEGORIES)).items()}
+    book = mg.Book(night["positions"], night["balances"], night["instruments"])
+    ids = book._held.account_ids()
+    assert ids.is_empty()
+    assert ids.dtype == pl.Enum(CATEGORIES)
+
+
 # Kinds
 
 

@@ -11,10 +11,12 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 
 from margrave import engine
 from margrave.digits import lost
@@ -56,6 +58,11 @@ class Frame:
     known: pl.DataFrame
     is_csv: bool
     inexact: dict[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def coded(self) -> frozenset[str]:
+        """The columns of `raw` that are codes into categories."""
+        return _coded(self.raw)
 
     def with_ids(self, **ids: pl.Series) -> pl.DataFrame:
         """Return `known` with id columns of these names after it, each in one chunk.
@@ -160,13 +167,23 @@ def check(name: str, source: object, *, only: frozenset[str] | None = None) -> F
     return Frame(name, raw, pl.DataFrame(known), from_csv, inexact)
 
 
+def _coded(raw: pl.DataFrame) -> frozenset[str]:
+    """Return which columns are Enums or Categoricals.
+
+    Not by their types: whenever that of an Enum is asked for, Polars looks through all of its
+    categories, and ids can have as many as there are accounts.
+    """
+    return frozenset(raw.head(0).select_seq(cs.enum() | cs.categorical()).columns)
+
+
 def _with_integer_ids(name: str, raw: pl.DataFrame) -> pl.DataFrame:
     """Return the frame with ids of Decimals without decimals, as DuckDB has HUGEINT, as Int128."""
+    present = set(raw.columns) - _coded(raw)
+    ids = [raw[c.name] for c in FRAMES[name] if c.kind == "id" and c.name in present]
     whole = {
-        c.name: raw[c.name].cast(pl.Int128)
-        for c in FRAMES[name]
-        if c.kind == "id" and c.name in raw.columns
-        if isinstance(dtype := raw.schema[c.name], pl.Decimal) and dtype.scale == 0
+        values.name: values.cast(pl.Int128)
+        for values in ids
+        if isinstance(dtype := values.dtype, pl.Decimal) and dtype.scale == 0
     }
     return pl.DataFrame({c.name: c for c in raw} | whole) if whole else raw
 

@@ -14,7 +14,7 @@ from margrave import engine
 from margrave.errors import SchemaError
 from margrave.faults import null_rejects, raise_faults, rejects
 from margrave.frames import Frame, check, require_unique
-from margrave.ids import common_kind, id_column, in_type, meet, type_of_all
+from margrave.ids import common_kind, id_column, in_type, meet, share_codes, type_of_all
 from margrave.market import Market
 from margrave.schema import MARGIN_COLUMNS
 
@@ -49,12 +49,9 @@ class Held:
         self._accounts = None if accounts is None else check("accounts", accounts)
         listed = check("instruments", instruments, only=frozenset({"instrument_id"}))
         self._settle_ids(listed)
+        frames = {name: self._for_core(frame) for name, frame in self.frames.items()}
         self.core = engine.build_book(
-            self.frames["positions"],
-            self.frames["balances"],
-            self.frames.get("accounts"),
-            self._listed,
-            threads,
+            frames["positions"], frames["balances"], frames.get("accounts"), self._listed, threads
         )
         self.rejects = rejects(engine.faults(self.core), self.raw)
 
@@ -71,7 +68,9 @@ class Held:
         if self._accounts is not None:
             require_unique("accounts", self._accounts.raw["account_id"])
             _require_carriable(self._accounts.raw)
-        self._account_type = type_of_all(account_ids)
+        # None where they come back as they came.
+        self._account_type = None if share_codes(account_ids) else type_of_all(account_ids)
+        self._account_columns = dict(zip([f.name for f in frames], account_ids, strict=True))
         # What comes back are ids of positions: their own type always holds them.
         settled = held.kind is not None and not held.is_csv
         self._instrument_type = type_of_all([held] if settled else [held, instruments])
@@ -87,6 +86,13 @@ class Held:
         }
         self.raw = {frame.name: frame.raw for frame in frames}
         self.inexact = self._positions.inexact | self._balances.inexact
+
+    def _for_core(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return a frame with its account ids as integers, where all frames share their codes."""
+        if self._account_type is not None:
+            return frame
+        codes = frame["account_id"].to_physical().cast(pl.Int64)
+        return pl.DataFrame({column.name: column for column in frame} | {codes.name: codes})
 
     def require_same_ids(self, market: Market) -> None:
         """Refuse a market whose ids are of another kind.
@@ -111,21 +117,31 @@ class Held:
 
     @cached_property
     def _account_ids(self) -> pl.Series:
-        types = {raw["account_id"].dtype for raw in self.raw.values()}
-        # Wider ones are held as other numbers of 64 bits, or as texts.
-        if types <= NARROW and (known := engine.account_ids(self.core)) is not None:
-            return in_type(known, self._account_type)
+        # Wider ones are held as other numbers of 64 bits, or as texts, and codes as integers.
+        dtype, columns = self._account_type, self._account_columns.values()
+        narrow = all(not column.is_coded and column.dtype in NARROW for column in columns)
+        if dtype is not None and narrow and (known := engine.account_ids(self.core)) is not None:
+            return in_type(known, dtype)
         frame, row = self._account_rows.get_columns()[:2]
         parts, begin = [], 0
         for number, name in enumerate(("positions", "balances", "accounts")):  # in this order
             count = int((frame == number).sum())
             if count:
                 ids = self.raw[name]["account_id"].gather(row.slice(begin, count))
-                parts.append(in_type(ids, self._account_type))
+                parts.append(self._as_settled(name, ids))
             begin += count
-        if len(parts) == 1:
-            return parts[0]
-        return pl.concat([pl.Series("account_id", [], dtype=self._account_type), *parts])
+        none = self.raw["positions"]["account_id"].head(0)
+        return pl.concat(parts) if parts else self._as_settled("positions", none)
+
+    def _as_settled(self, name: str, ids: pl.Series) -> pl.Series:
+        """Return account ids of a frame in the type that they come back in.
+
+        Those that have it stay as they are: a cast to an Enum would hash all its categories.
+        """
+        dtype = self._account_type
+        if dtype is None or self._account_columns[name].dtype is dtype:
+            return ids
+        return in_type(ids, dtype)
 
     def account_ids(self) -> pl.Series:
         """Return the id of each account, in order of first appearance."""
@@ -149,7 +165,7 @@ class Held:
         if not self.rejects.is_empty():
             numbers = [values.set(values.is_nan(), None) for values in numbers]
         ids = [
-            in_type(raw["account_id"], self._account_type),
+            self._as_settled("positions", raw["account_id"]),
             in_type(raw["instrument_id"], self._instrument_type),
         ]
         return pl.DataFrame([*ids, *numbers])

@@ -7,7 +7,7 @@ never meet text. A CSV has no types: its ids take the kind that the others have.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from operator import and_
 from typing import Literal
 
@@ -24,6 +24,7 @@ __all__ = [
     "id_column",
     "in_type",
     "meet",
+    "share_codes",
     "type_of_all",
 ]
 
@@ -35,12 +36,21 @@ UINT64 = (0, 2**64 - 1)
 
 @dataclass(frozen=True)
 class IdColumn:
-    """The ids of one column; `kind` is None where no row has an id that settles it."""
+    """The ids of one column; `kind` is None where no row has an id that settles it.
+
+    `is_coded` says that they are codes into categories.
+    """
 
     label: str
     values: pl.Series
     kind: Kind | None
     is_csv: bool
+    is_coded: bool
+
+    @cached_property
+    def dtype(self) -> pl.DataType:
+        """Their type: not cheap where categories are many, so asked for once, where needed."""
+        return self.values.dtype
 
 
 def id_column(frame: Frame, column: str) -> IdColumn:
@@ -50,14 +60,16 @@ def id_column(frame: Frame, column: str) -> IdColumn:
         SchemaError: The column holds neither integers nor text.
     """
     label, values = f"{frame.name}.{column}", frame.raw[column]
-    kind = _kind_of(values.dtype)
-    if values.null_count() == len(values) and (values.is_empty() or values.dtype != pl.Null):
-        return IdColumn(label, values, None, frame.is_csv)
+    is_coded = column in frame.coded
+    dtype = pl.String() if is_coded else values.dtype
+    kind = _kind_of(dtype)
+    if values.null_count() == len(values) and (values.is_empty() or dtype != pl.Null):
+        return IdColumn(label, values, None, frame.is_csv, is_coded)
     if kind is None:
         raise SchemaError(
-            f"{label}: its type is {values.dtype}; ids are integers or text, so cast the column"
+            f"{label}: its type is {dtype}; ids are integers or text, so cast the column"
         )
-    return IdColumn(label, values, kind, frame.is_csv)
+    return IdColumn(label, values, kind, frame.is_csv, is_coded)
 
 
 def _kind_of(dtype: pl.DataType) -> Kind | None:
@@ -88,7 +100,7 @@ def common_kind(columns: list[IdColumn]) -> Kind | None:
 
 
 def _words(column: IdColumn) -> str:
-    return f"{'integers' if column.kind == 'integer' else 'text'} ({column.values.dtype})"
+    return f"{'integers' if column.kind == 'integer' else 'text'} ({column.dtype})"
 
 
 def _is_canonical(texts: pl.Series) -> bool:
@@ -110,7 +122,7 @@ def _integers(column: IdColumn, columns: list[IdColumn]) -> pl.Series | None:
 
 
 def _integer_types(columns: list[IdColumn]) -> list[pl.DataType]:
-    return [pl.Int64(), *(c.values.dtype for c in columns if c.kind == "integer")]
+    return [pl.Int64(), *(c.dtype for c in columns if c.kind == "integer")]
 
 
 def _strange(texts: pl.Series, dtype: pl.DataType) -> pl.Series:
@@ -194,7 +206,7 @@ def type_of_all(columns: list[IdColumn]) -> pl.DataType:
     own. Where it cannot hold an id of another column: String, or Int64.
     """
     kind = common_kind(columns)
-    types = [column.values.dtype for column in columns if not column.is_csv]
+    types = [column.dtype for column in columns if not column.is_csv]
     fitting = [t for t in types if _kind_of(t) and kind in (None, _kind_of(t))]
     filled = [column for column in columns if column.kind is not None]
     if kind == "integer":
@@ -213,7 +225,7 @@ def type_of_all(columns: list[IdColumn]) -> pl.DataType:
         return pl.String()
     first = fitting[0]
     if isinstance(first, pl.Enum):
-        others = [c.values for c in filled if c.values.dtype != first]
+        others = [c.values for c in filled if c.dtype != first]
         categories = set(first.categories) if others else set()
         held = (set(values.drop_nulls().unique().cast(pl.String)) for values in others)
         return first if all(ids <= categories for ids in held) else pl.String()
@@ -231,6 +243,20 @@ def _fits(dtype: pl.DataType, into: tuple[int, int]) -> bool:
     """Whether every value of an integer type lies between two others."""
     low, high = _range(dtype)
     return into[0] <= low and high <= into[1]
+
+
+def share_codes(columns: list[IdColumn]) -> bool:
+    """Whether ids of all columns are equal where their codes are: all are of one Enum, say.
+
+    Then they are compared by code, and no category is looked at.
+    """
+    if not all(column.is_coded for column in columns):
+        return False
+    try:
+        pl.concat([column.values.head(0) for column in columns])
+    except pl.exceptions.SchemaError:
+        return False
+    return True
 
 
 def in_type(ids: pl.Series, dtype: pl.DataType) -> pl.Series:

@@ -48,9 +48,11 @@ pub fn number_accounts(frames: &[&Ids], threads: usize) -> Accounts {
             slice.rows.len() - places.len()
         })
     } else {
+        let by_code: Vec<_> = frames.iter().map(|ids| seed.hash_codes(ids, threads)).collect();
         number(frames, threads, |ids, slice: &Slice, runs: &mut [[u64; 3]]| {
             let mut places = runs.iter_mut();
-            seed.text_runs(ids, slice.rows.clone(), |[a, b], row, count| {
+            let by_code = by_code[slice.frame].as_deref();
+            seed.text_runs(ids, by_code, slice.rows.clone(), |[a, b], row, count| {
                 if let Some(place) = places.next() {
                     *place = [a, b, slice.run(row, count)];
                 }

@@ -9,10 +9,14 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_128_with_secret;
 
+use crate::batch;
 use crate::keys::Ids;
+use crate::memory::Buffer;
 
 /// Bytes of a secret.
 const SECRET: usize = 192;
+/// Texts that a thread hashes at a time.
+const TEXTS: usize = 1 << 14;
 
 /// A secret, drawn at random.
 pub(crate) struct Seed {
@@ -73,38 +77,135 @@ impl Seed {
         }
     }
 
-    /// The same of texts.
+    /// The same of texts; `by_code` is what `hash_codes` made of these ids.
     pub(crate) fn text_runs(
         &self,
         ids: &Ids,
+        by_code: Option<&[[u64; 2]]>,
         rows: Range<usize>,
         mut each: impl FnMut([u64; 2], usize, usize),
     ) {
-        let mut by_code: Vec<Option<[u64; 2]>> = Vec::new();
-        let mut last: Option<(&str, [u64; 2], usize, usize)> = None;
-        ids.each_text(rows, |row, text, code| {
-            if let Some((before, _, first, count)) = &mut last
-                && *before == text
-                && *first + *count == row
-            {
-                *count += 1;
-                return;
-            }
-            let hash = match code {
-                None => self.text(text),
-                Some(code) => {
-                    if by_code.len() <= code {
-                        by_code.resize(code + 1, None);
-                    }
-                    *by_code[code].get_or_insert_with(|| self.text(text))
-                }
-            };
-            if let Some((_, hash, first, count)) = last.replace((text, hash, row, 1)) {
-                each(hash, first, count);
+        if let Some(hashes) = by_code {
+            // Unequal codes may be of equal texts: two runs then, of one hash.
+            let mut runs = Runs::new(|code: usize, row, count| each(hashes[code], row, count));
+            ids.each_code(rows, |row, code| runs.add(row, code));
+            runs.end();
+        } else {
+            let mut runs = Runs::new(|text, row, count| each(self.text(text), row, count));
+            ids.each_text(rows, |row, text| runs.add(row, text));
+            runs.end();
+        }
+    }
+
+    /// The hash of each text that codes go into, so that none is hashed again in every slice.
+    ///
+    /// None where ids are no codes, and where there are more texts than rows: most of them
+    /// would be hashed for nothing.
+    pub(crate) fn hash_codes(&self, ids: &Ids, threads: usize) -> Option<Buffer<[u64; 2]>> {
+        let texts = ids.coded_texts().filter(|texts| texts.len() <= ids.len())?;
+        let mut hashes = Buffer::new(texts.len());
+        let threads = batch::enough(threads, texts.len(), TEXTS);
+        let tasks = hashes.chunks_mut(TEXTS).enumerate().collect();
+        batch::map(threads, tasks, |(task, hashes): (usize, &mut [[u64; 2]])| {
+            for (code, hash) in (task * TEXTS..).zip(hashes) {
+                *hash = self.text(texts.text(code));
             }
         });
-        if let Some((_, hash, first, count)) = last {
-            each(hash, first, count);
+        Some(hashes)
+    }
+}
+
+/// Neighbouring rows of one value, gathered and then shown: the value, the first row, how many.
+struct Runs<T, F> {
+    last: Option<(T, usize, usize)>,
+    each: F,
+}
+
+impl<T: PartialEq, F: FnMut(T, usize, usize)> Runs<T, F> {
+    fn new(each: F) -> Self {
+        Self { last: None, each }
+    }
+
+    #[inline]
+    fn add(&mut self, row: usize, value: T) {
+        if let Some((before, first, count)) = &mut self.last
+            && *before == value
+            && *first + *count == row
+        {
+            *count += 1;
+        } else if let Some((before, first, count)) = self.last.replace((value, row, 1)) {
+            (self.each)(before, first, count);
+        }
+    }
+
+    fn end(mut self) {
+        if let Some((value, first, count)) = self.last {
+            (self.each)(value, first, count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::accounts::number_accounts;
+    use crate::columns::{Texts, Validity, Values};
+    use crate::keys::NONE;
+
+    /// Codes into some texts, every seventh null with a code of nothing, and the texts themselves.
+    fn both(rows: usize, texts: usize, distinct: usize) -> (Ids, Ids) {
+        let words: Vec<String> =
+            (0..texts).map(|code| format!("account {}", code % distinct)).collect();
+        // Runs of three rows, some of codes that differ and are of one text.
+        let code = |row: usize| (row / 3 * 7919 + row % 2 * distinct) % texts;
+        let is_null = |row: usize| row % 7 == 5;
+        let bits = |word: usize| {
+            (0..64).map(|bit| u64::from(!is_null(word * 64 + bit)) << bit).sum::<u64>()
+        };
+        let validity = Validity::from_words((0..rows.div_ceil(64)).map(bits).collect());
+        let codes: Vec<u32> =
+            (0..rows).map(|row| if is_null(row) { NONE } else { code(row) as u32 }).collect();
+        let of_rows: Vec<String> = (0..rows).map(|row| words[code(row)].clone()).collect();
+        let words: Arc<dyn Texts> = Arc::new(words);
+        let coded = Ids::codes(Values::new(codes), words, Some(validity.clone()));
+        (coded, Ids::texts(Arc::new(of_rows), Some(validity)))
+    }
+
+    #[test]
+    fn codes_number_accounts_as_their_texts_do() {
+        let other = Ids::texts(Arc::new(vec!["account 3".to_owned(), "nobody".to_owned()]), None);
+        // Few texts; many; as many as rows; more than rows; and texts that come again.
+        for (rows, texts, distinct) in [
+            (90_000, 7, 7),
+            (90_000, 50_000, 50_000),
+            (40_000, 40_000, 40_000),
+            (40_000, 40_001, 40_001),
+            (500, 90_000, 90_000),
+            (90_000, 50_000, 30_000),
+            (500, 90_000, 40),
+            (9, 1, 1),
+        ] {
+            let (coded, plain) = both(rows, texts, distinct);
+            for threads in [1, 3] {
+                let by_code = number_accounts(&[&other, &coded, &coded], threads);
+                let by_text = number_accounts(&[&other, &plain, &plain], threads);
+                assert!(by_code.row_account == by_text.row_account, "{rows} {texts} {distinct}");
+                assert!(by_code.first == by_text.first, "{rows} {texts} {distinct}");
+            }
+        }
+    }
+
+    #[test]
+    fn texts_are_hashed_beforehand_unless_they_outnumber_the_rows() {
+        let seed = Seed::random();
+        let hashed = |rows, texts| seed.hash_codes(&both(rows, texts, texts).0, 2);
+        assert!(hashed(500, 501).is_none());
+        assert!(seed.hash_codes(&both(500, 7, 7).1, 2).is_none());
+        let hashes = hashed(50_000, 50_000).expect("as many rows as texts");
+        for (code, hash) in hashes.iter().enumerate() {
+            assert_eq!(*hash, seed.text(&format!("account {code}")));
         }
     }
 }

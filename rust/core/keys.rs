@@ -143,30 +143,43 @@ impl Ids {
         }
     }
 
-    /// Shows the text of each row to `each`, with its code where codes come often.
+    /// The texts that codes go into, where ids are codes.
+    pub(crate) fn coded_texts(&self) -> Option<&dyn Texts> {
+        match &self.kind {
+            Kind::Codes(_, texts) => Some(&**texts),
+            _ => None,
+        }
+    }
+
+    /// Shows the code of each row that has an id to `each`, where ids are codes.
+    #[inline]
+    pub(crate) fn each_code(&self, rows: Range<usize>, mut each: impl FnMut(usize, usize)) {
+        let Kind::Codes(codes, _) = &self.kind else { return };
+        let mut row = rows.start;
+        codes.each(rows, |code| {
+            // Under a null stands any code.
+            if self.is_valid(row) {
+                each(row, code);
+            }
+            row += 1;
+        });
+    }
+
+    /// Shows the text of each row that has an id to `each`.
     pub(crate) fn each_text<'a>(
         &'a self,
         rows: Range<usize>,
-        mut each: impl FnMut(usize, &'a str, Option<usize>),
+        mut each: impl FnMut(usize, &'a str),
     ) {
         match &self.kind {
             // Rows are never left out in silence: an integer here would have no account.
             Kind::Integers(_) => {
                 assert!(!rows.into_iter().any(|row| self.is_valid(row)), "integers meet texts");
             }
-            Kind::Texts(texts) => rows
-                .filter(|row| self.is_valid(*row))
-                .for_each(|row| each(row, texts.text(row), None)),
-            Kind::Codes(codes, texts) => {
-                let mut row = rows.start;
-                let often = texts.len() <= rows.len();
-                codes.each(rows, |code| {
-                    if self.is_valid(row) {
-                        each(row, texts.text(code), often.then_some(code));
-                    }
-                    row += 1;
-                });
+            Kind::Texts(texts) => {
+                rows.filter(|row| self.is_valid(*row)).for_each(|row| each(row, texts.text(row)))
             }
+            Kind::Codes(_, texts) => self.each_code(rows, |row, code| each(row, texts.text(code))),
         }
     }
 }

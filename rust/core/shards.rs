@@ -20,7 +20,7 @@ pub fn shard_of(id: &str, shards: u32) -> u32 {
 pub fn of(ids: &Ids, shards: u32) -> Vec<u32> {
     assert!(shards > 0, "no shards");
     let mut numbers = vec![0; ids.len()];
-    ids.each_text(0..ids.len(), |row, text, _| numbers[row] = shard_of(text, shards));
+    ids.each_text(0..ids.len(), |row, text| numbers[row] = shard_of(text, shards));
     numbers
 }
 
