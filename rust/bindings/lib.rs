@@ -287,8 +287,8 @@ fn release_memory() -> usize {
 
 /// Allows so many bytes to be kept for the next call, 512 MiB at least.
 #[pyfunction]
-fn keep_memory(bytes: usize) {
-    margrave_core::memory::keep(bytes);
+fn keep_memory(size: usize) {
+    margrave_core::memory::keep(size);
 }
 
 /// BLAKE3 over named frames, all together and each alone: 64 hex digits each. The order is that
