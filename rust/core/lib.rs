@@ -29,6 +29,7 @@ pub mod exact;
 mod form;
 mod fused;
 mod hashes;
+mod heap;
 pub mod holdings;
 mod intake;
 pub mod keys;

@@ -61,17 +61,17 @@ impl Market {
         // What moves with the asset that a contract is on.
         let by_base = |terms: &Terms| match terms.base_asset.as_deref() {
             None => everything,
-            Some(base) => of(base).unwrap_or(if stays(base) { 0.0 } else { everything }),
+            Some(base) => of(base).unwrap_or_else(|| if stays(base) { 0.0 } else { everything }),
         };
         let marks = self.instruments.texts().iter().zip(&self.terms).map(|(name, terms)| {
-            let repriced = if terms.kind.is_option() { 0.0 } else { by_base(terms) };
-            of(name).unwrap_or(repriced)
+            let repriced = || if terms.kind.is_option() { 0.0 } else { by_base(terms) };
+            of(name).unwrap_or_else(repriced)
         });
         let underlyings =
             self.terms.iter().map(|t| if t.kind.is_option() { by_base(t) } else { 0.0 });
         let assets = self.assets.texts().iter();
-        let assets =
-            assets.map(|name| of(name).unwrap_or(if stays(name) { 0.0 } else { everything }));
+        let assets = assets
+            .map(|name| of(name).unwrap_or_else(|| if stays(name) { 0.0 } else { everything }));
         Moves {
             marks: marks.collect(),
             underlyings: underlyings.collect(),
