@@ -18,7 +18,7 @@ use crate::lanes::{Lanes, Line, Vectors, vectors};
 use crate::tiers::tier_at;
 
 /// Roundings of a term, and of what is done with it, on either way; ample.
-const ROUNDINGS: f64 = 32.0;
+pub(crate) const ROUNDINGS: f64 = 32.0;
 
 /// A coefficient, and what it is of: an instrument, or beyond all of them an asset.
 #[derive(Clone, Copy)]

@@ -113,3 +113,56 @@ impl WithSimd for Settle<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows whose numbers spread over so many powers of 2, each lane about a power of its own.
+    fn rows(count: u64, spread: u64) -> Vec<Lane> {
+        let mut state = 7_u64;
+        let mut draw = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            state >> 11
+        };
+        let mut number = |lane: usize| {
+            let power = (draw() % (spread + 1)) as i32 - spread as i32 / 2 + 9 * lane as i32;
+            let is_there = draw() % 3 > 0;
+            if is_there { draw() as f64 / (1_u64 << 53) as f64 * 2_f64.powi(power) } else { 0.0 }
+        };
+        (0..count).map(|_| std::array::from_fn(&mut number)).collect()
+    }
+
+    fn assert_sums(rows: &[Lane]) {
+        let (mut heap, mut half) = (Heap::default(), Heap::default());
+        for (number, row) in rows.iter().enumerate() {
+            let heap = if number % 5 == 0 { &mut half } else { &mut heap };
+            heap.add::<pulp::Scalar, LANES>(row);
+        }
+        heap.settle();
+        half.settle();
+        heap.merge(&half);
+        for lane in 0..LANES {
+            let mut expected = ExactSum::default();
+            rows.iter().for_each(|row| expected.add(row[lane]));
+            assert!(*heap.sum(lane) == expected, "lane {lane} of {rows:?}");
+        }
+    }
+
+    #[test]
+    fn rows_add_up_to_what_each_of_their_numbers_adds() {
+        for (count, spread) in [(0, 0), (1, 1), (64, 30), (400, 0), (400, 40), (200, 90), (80, 1700)]
+        {
+            assert_sums(&rows(count, spread));
+        }
+    }
+
+    #[test]
+    fn numbers_that_have_no_grids_are_added_one_by_one() {
+        let mut row = [1.0; LANES];
+        (row[0], row[1], row[2], row[3]) = (f64::MAX, 5e-324, 1e-290, 0.0);
+        let mut other = [3.0 * f64::EPSILON; LANES];
+        (other[0], other[2]) = (1e-300, 1e-310);
+        assert_sums(&[row, other, row, other, other]);
+    }
+}

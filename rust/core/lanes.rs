@@ -85,7 +85,10 @@ pub(crate) struct Lanes<'a> {
     worths: Vec<Lane>,
     /// By instrument, then by asset. See `Edges`.
     pub(crate) edges: Vec<Edges>,
-    are_fused: bool,
+    /// Whether a bucket's margin buffer may be told by one sum, and a bankrupt one is below 0; and
+    /// there is more than one run, so that something may be left out.
+    pub(crate) are_fused: bool,
+    pub(crate) runs: usize,
     /// By run, then by instrument.
     prices: Vec<Prices>,
     /// By run, then by asset.
@@ -198,15 +201,20 @@ impl<'a> Lanes<'a> {
             (0..width).map(|place| edges(|run| &worths[run.min(runs - 1) * width + place], runs));
         let edges = edges.collect();
         // Then what is bankrupt is past the line, and the buffer is a sum.
-        let are_fused = conventions.profit_weight == 1.0 && rules.weights.lend_at_par();
+        let are_fused = runs > 1 && conventions.profit_weight == 1.0 && rules.weights.lend_at_par();
         let has_options = lines.iter().any(|line| line.is_option);
-        Some(Self { rules, lines, coins, worths, edges, are_fused, prices, assets, has_options })
-    }
-
-    /// Whether a bucket's margin buffer may be told by one sum, and a bankrupt one is below 0.
-    #[inline(always)]
-    pub(crate) fn are_fused(&self) -> bool {
-        self.are_fused
+        Some(Self {
+            rules,
+            lines,
+            coins,
+            worths,
+            edges,
+            are_fused,
+            runs,
+            prices,
+            assets,
+            has_options,
+        })
     }
 
     /// What one contract of each instrument, then one unit of each asset is worth in a run.

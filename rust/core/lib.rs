@@ -58,6 +58,7 @@ mod roots;
 mod rows;
 pub mod rules;
 pub mod scenarios;
+mod screen;
 pub mod shards;
 mod shared;
 mod shares;

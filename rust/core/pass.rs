@@ -1,8 +1,8 @@
 //! A pass over the book: every account in some scenarios.
 //!
-//! An account's buckets are first told by sums (`fused`), run by run; where something may be past
-//! a line, or the buffer lowest, they are looked at closely (`standing`), or, where a ruleset asks
-//! for more than the short way has, margined one scenario after another.
+//! What an account needs is first told by bounds and sums (`screen`); where something may be past
+//! a line, or the buffer lowest, it is looked at closely (`standing`), or, where a ruleset asks for
+//! more than the short way has, margined one scenario after another.
 
 #![allow(clippy::needless_range_loop)] // vectors are walked by number, several at once
 
@@ -12,11 +12,12 @@ use crate::batch;
 use crate::block::{Block, Bucket, Rows};
 use crate::fused::Form;
 use crate::keys::NONE;
-use crate::lanes::{LANES, Lane, Lanes, RUNS, Vectors, least, stored, vectors};
+use crate::lanes::{LANES, Lane, Lanes, RUNS, Vectors, least, vectors};
 use crate::margin::{Joined, Margin, Status, margin_of};
 use crate::marks::Marks;
 use crate::plain::Plain;
 use crate::rules::Rules;
+use crate::screen::Needed;
 use crate::standing::{Past, Standing};
 use crate::sweep::{Sweep, group};
 use crate::tallies::Tallies;
@@ -31,22 +32,6 @@ struct Run {
     joined: Joined,
     /// Of the buckets of the account that is looked at.
     forms: Vec<Form>,
-}
-
-/// What of an account must be looked at closely.
-enum Needed {
-    /// Runs, by bits.
-    Runs(u32),
-    /// Nothing but the scenario at this place: in it the margin buffer is lowest, and in none is
-    /// anything past a line.
-    Scenario(usize),
-}
-
-impl Needed {
-    #[inline(always)]
-    fn has(&self, run: usize) -> bool {
-        matches!(self, Self::Runs(runs) if runs >> run & 1 == 1)
-    }
 }
 
 /// Some scenarios, and what all accounts are put through them with. See the module.
@@ -144,7 +129,10 @@ impl<'a> Pass<'a> {
             }
             let (mut lowest, mut number) = (part.margin_buffer[account], part.scenario[account]);
             let mut worst = None;
-            let needed = self.needed::<S, R>(simd, &buckets, is_plain, run);
+            let needed = match &self.lanes {
+                Some(lanes) if is_plain => lanes.needed::<S, R>(simd, &buckets, &mut run.forms),
+                _ => Needed::Runs(u32::MAX),
+            };
             if let Needed::Scenario(place) = needed {
                 let margin = self.margin(&rows, account, place, run);
                 let its = self.numbers[place];
@@ -209,84 +197,6 @@ impl<'a> Pass<'a> {
             numbers[v] = simd.select_f64s(is_lowest, numbers[v], none);
         }
         least::<S, R>(simd, &numbers) as u32
-    }
-
-    /// What must be looked at closely: where something may be past a line, or the margin buffer
-    /// lowest. All else is told by sums whose error is bounded.
-    #[inline(always)]
-    fn needed<S: Simd, const R: usize>(
-        &self,
-        simd: S,
-        buckets: &[Bucket<'_>],
-        is_plain: bool,
-        run: &mut Run,
-    ) -> Needed {
-        let all = Needed::Runs(u32::MAX);
-        let Some(lanes) = self.lanes.as_ref().filter(|lanes| is_plain && lanes.are_fused()) else {
-            return all;
-        };
-        let forms = &mut run.forms;
-        forms.resize_with(buckets.len().max(forms.len()), Form::default);
-        let forms = &mut forms[..buckets.len()];
-        let (mut error, mut bounds) = (0.0, [0.0; LANES]);
-        let (mut is_near, mut is_far) = ([false; RUNS], [true; RUNS]);
-        for (bucket, form) in buckets.iter().zip(&mut *forms) {
-            if !form.fuse(bucket, lanes) {
-                return all;
-            }
-            let of_bucket = stored::<S, R>(&form.bounds::<S, R>(simd, lanes));
-            for run in 0..RUNS {
-                is_far[run] &= of_bucket[run] > form.error;
-                is_near[run] |= of_bucket[RUNS + run] < -form.error;
-            }
-            for lane in 0..LANES {
-                bounds[lane] += of_bucket[lane];
-            }
-            error += form.error;
-        }
-        let runs = self.marks.len().div_ceil(LANES);
-        let mut lows = [f64::INFINITY; RUNS];
-        let mut lowest = bounds[RUNS..].iter().copied().fold(f64::INFINITY, f64::min) + 4.0 * error;
-        let (mut needed, mut lowest_runs, mut lowest_run) = (0, 0, (0, [f64::INFINITY; LANES]));
-        for at in 0..runs {
-            if is_near[at] {
-                needed |= 1 << at;
-                continue;
-            }
-            if is_far[at] && bounds[at] > lowest {
-                continue;
-            }
-            let mut buffer = [simd.splat_f64s(0.0); R];
-            for (number, form) in forms.iter().enumerate() {
-                let of_bucket = form.margin_buffer::<S, R>(simd, lanes, at);
-                if least::<S, R>(simd, &of_bucket) <= form.error {
-                    needed |= 1 << at;
-                }
-                if number == 0 {
-                    buffer = of_bucket;
-                } else {
-                    for v in 0..R {
-                        buffer[v] = simd.add_f64s(buffer[v], of_bucket[v]);
-                    }
-                }
-            }
-            lows[at] = least::<S, R>(simd, &buffer);
-            if lows[at] + 4.0 * error <= lowest {
-                lowest = lows[at] + 4.0 * error;
-                lowest_run = (at, stored::<S, R>(&buffer));
-            }
-        }
-        for (at, low) in lows.iter().enumerate() {
-            lowest_runs |= u32::from(*low <= lowest) << at;
-        }
-        let (at, buffer) = lowest_run;
-        if needed == 0 && lowest_runs == 1 << at {
-            let mut least = (0..LANES).filter(|lane| buffer[*lane] <= lowest);
-            if let (Some(lane), None) = (least.next(), least.next()) {
-                return Needed::Scenario(at * LANES + lane);
-            }
-        }
-        Needed::Runs(needed | lowest_runs)
     }
 
     /// The margin buffers of an account in a run, and what is past a line; what its buckets lack
