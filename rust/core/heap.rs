@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn rows_add_up_to_what_each_of_their_numbers_adds() {
-        for (count, spread) in [(0, 0), (1, 1), (64, 30), (400, 0), (400, 40), (200, 90), (80, 1700)]
+        for (count, spread) in
+            [(0, 0), (1, 1), (64, 30), (400, 0), (400, 40), (200, 90), (80, 1700)]
         {
             assert_sums(&rows(count, spread));
         }

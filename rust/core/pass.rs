@@ -15,6 +15,7 @@ use crate::keys::NONE;
 use crate::lanes::{LANES, Lane, Lanes, RUNS, Vectors, least, vectors};
 use crate::margin::{Joined, Margin, Status, margin_of};
 use crate::marks::Marks;
+use crate::overflow::VAST;
 use crate::plain::Plain;
 use crate::rules::Rules;
 use crate::screen::Needed;
@@ -153,7 +154,9 @@ impl<'a> Pass<'a> {
                     if of_run < lowest || its < number {
                         (lowest, number) = (of_run, its);
                         let place = self.places[(number - first) as usize];
-                        worst = Some((place, past.status(place % LANES)));
+                        let known = past.status(place % LANES);
+                        // Vast money may have overflowed: then a margin says so.
+                        worst = Some((place, known.filter(|_| of_run > -VAST)));
                     }
                 }
                 if !past.is_near {

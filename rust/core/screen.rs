@@ -1,8 +1,8 @@
 //! What of an account must be looked at closely.
 //!
-//! First bounds say where every run of scenarios ends that it may be in, then sums (`fused`) decide
-//! in the runs that those leave open: where something may be past a line, or the margin buffer
-//! lowest. All else is told, for the error of both is bounded.
+//! Is something past a line in a run of scenarios, or the margin buffer lowest? Bounds tell of most
+//! runs; in those that they leave open, sums do (`fused`). How far both may be off is known: so what
+//! is told to be neither is neither.
 
 #![allow(clippy::needless_range_loop)] // runs are walked by number, several facts at once
 
