@@ -127,6 +127,8 @@ RUST_FLOW = [
     "lanes",
     "standing",
     "fused",
+    "heap",
+    "screen",
     "tallies",
     "worst",
     "pass",

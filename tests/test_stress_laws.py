@@ -205,6 +205,40 @@ def test_many_accounts_and_scenarios_are_their_sweeps(many: Any, count: int) -> 
     assert matrix["scenario_id"].to_list() == [n for n in nights for _ in base["accounts"]]
 
 
+def all_ways(many: Any, count: int) -> pl.DataFrame:
+    """Return so many scenarios, down and up, in which every contract goes its own way."""
+    bases = many.instruments["base_asset"].unique(maintain_order=True).to_list()
+    rows = []
+    for number in range(count):
+        move = (-1) ** number * 0.6 * (number + 1) / count
+        for place, base in enumerate(bases):
+            own = 1.0 if number % 2 else 0.6 + 0.1 * ((7 * place + 3 * number) % 8)
+            rows.append({"scenario_id": number, "factor": base, "price_shock": move * own})
+    return scenario_frame(rows)
+
+
+@pytest.mark.parametrize(("accounts", "count"), [(1_500, 50), (300, 137)])
+@pytest.mark.parametrize("tiers", ["rise", "fall"])
+def test_runs_that_are_passed_over_are_their_sweeps(accounts: int, count: int, tiers: str) -> None:
+    many = mg.generate(accounts, seed=5)
+    rules = many.rules
+    if tiers == "fall":
+        # Deductions are below 0, and the steepest tier is the first.
+        rate = pl.col("maintenance_rate").reverse().over("tier_table")
+        rules = rules.with_tables(tiers=rules.tiers.with_columns(rate, initial_rate=1.0))
+    plain = many.positions.select(pl.exclude("leverage", "open_buy_quantity", "open_sell_quantity"))
+    book = mg.Book(plain, many.balances, many.instruments)
+    market, frame = mg.Market(many.instruments, many.assets), all_ways(many, count)
+    found, base = book.stress(market, rules, frame), as_rows(book.sweep(market, rules))
+    nights, expected = {}, []
+    for name, factors in grouped(frame.to_dicts()).items():
+        there = as_rows(book.sweep(market.shocked(factors), rules))
+        nights[name] = there["accounts"]
+        expected.append(scenario_row(name, there, base))
+    assert found.scenarios.to_dicts() == expected
+    assert found.accounts.to_dicts() == worst_rows(nights)
+
+
 def test_threads_do_not_change_bits_of_many_accounts(many: Any) -> None:
     _, _, one = many_stressed(many, 11, threads=1)
     for threads in (2, 3, 7):

@@ -170,7 +170,7 @@ pub const FEW: usize = 64;
 
 /// `1.5 * 2^exponent`.
 #[inline]
-fn grid(exponent: i32) -> f64 {
+pub(crate) fn grid(exponent: i32) -> f64 {
     1.5 * f64::from_bits(((exponent + 1023) as u64) << 52)
 }
 

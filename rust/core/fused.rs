@@ -8,6 +8,8 @@
 
 #![allow(clippy::needless_range_loop)] // vectors are walked by number, several at once
 
+use std::ops::RangeInclusive;
+
 use pulp::Simd;
 
 use crate::block::Bucket;
@@ -16,7 +18,7 @@ use crate::lanes::{Lanes, Line, Vectors, vectors};
 use crate::tiers::tier_at;
 
 /// Roundings of a term, and of what is done with it, on either way; ample.
-const ROUNDINGS: f64 = 32.0;
+pub(crate) const ROUNDINGS: f64 = 32.0;
 
 /// A coefficient, and what it is of: an instrument, or beyond all of them an asset.
 #[derive(Clone, Copy)]
@@ -25,12 +27,18 @@ struct Term {
     coefficient: f64,
 }
 
+/// Contracts that change tier between scenarios, and the tiers that they are in.
+struct Crossing {
+    instrument: u32,
+    contracts: f64,
+    tiers: RangeInclusive<usize>,
+}
+
 /// A bucket's margin buffer as a sum. See the module.
 #[derive(Default)]
 pub(crate) struct Form {
     terms: Vec<Term>,
-    /// Instruments, and contracts of them, that change tier between scenarios.
-    crossing: Vec<(u32, f64)>,
+    crossing: Vec<Crossing>,
     /// How far the sum may be from the margin buffer.
     pub(crate) error: f64,
     size: f64,
@@ -85,9 +93,9 @@ impl Form {
             self.size += held.abs() * line.most * level;
             self.terms.push(Term { of: instrument, coefficient: moved - level * required });
         }
-        for (instrument, _) in &self.crossing {
+        for crossing in &self.crossing {
             // What is taken off in its steepest tier may be as large as what it is taken off of.
-            let line = &lanes.lines[*instrument as usize];
+            let line = &lanes.lines[crossing.instrument as usize];
             let table = lanes.rules.tiers.table(line.tiers);
             let most = table.iter().map(|tier| tier.maintenance.deduction.abs());
             let most = most.fold(0.0, f64::max);
@@ -126,8 +134,51 @@ impl Form {
             self.add_asset(lanes, line.settle, level * tier.deduction);
             return contracts * tier.rate;
         }
-        self.crossing.push((instrument, contracts));
+        self.crossing.push(Crossing { instrument, contracts, tiers: least..=most });
         0.0
+    }
+
+    /// What the margin buffer is at least in each run, then what it is at most where it is lowest
+    /// in each run; but for an error of at most `error`.
+    #[inline(always)]
+    pub(crate) fn bounds<S: Simd, const R: usize>(
+        &self,
+        simd: S,
+        lanes: &Lanes<'_>,
+    ) -> Vectors<S, R> {
+        let mut bounds = [simd.splat_f64s(0.0); R];
+        for term in &self.terms {
+            let edges = &lanes.edges[term.of as usize];
+            let end = if term.coefficient < 0.0 { &edges.greatest } else { &edges.least };
+            let (worth, coefficient) = (vectors::<S, R>(end), simd.splat_f64s(term.coefficient));
+            for v in 0..R {
+                bounds[v] = simd.add_f64s(bounds[v], simd.mul_f64s(coefficient, worth[v]));
+            }
+        }
+        for crossing in &self.crossing {
+            // No tier asks for more than the steepest does, and it for nothing less than 0.
+            let line = &lanes.lines[crossing.instrument as usize];
+            let settle = &lanes.edges[lanes.lines.len() + line.settle as usize];
+            let notional = vectors::<S, R>(&lanes.edges[crossing.instrument as usize].greatest);
+            let mut most = [simd.splat_f64s(0.0); R];
+            for tier in &lanes.rules.tiers.table(line.tiers)[crossing.tiers.clone()] {
+                let (rate, deduction) = (tier.maintenance.rate, tier.maintenance.deduction);
+                let end = if deduction < 0.0 { &settle.greatest } else { &settle.least };
+                let price = vectors::<S, R>(end);
+                let rate = simd.splat_f64s(crossing.contracts * rate);
+                let deduction = simd.splat_f64s(deduction);
+                for v in 0..R / 2 {
+                    let its = simd.mul_f64s(rate, notional[v]);
+                    let its = simd.sub_f64s(its, simd.mul_f64s(deduction, price[v]));
+                    most[v] = simd.max_f64s(most[v], its);
+                }
+            }
+            let level = simd.splat_f64s(lanes.rules.conventions.level);
+            for v in 0..R / 2 {
+                bounds[v] = simd.sub_f64s(bounds[v], simd.mul_f64s(level, most[v]));
+            }
+        }
+        bounds
     }
 
     /// The margin buffer in a run, but for an error of at most `error`.
@@ -147,7 +198,7 @@ impl Form {
                 buffer[v] = simd.add_f64s(buffer[v], simd.mul_f64s(coefficient, worth[v]));
             }
         }
-        for (instrument, contracts) in &self.crossing {
+        for Crossing { instrument, contracts, .. } in &self.crossing {
             let required = lanes.required_of::<S, R>(simd, *instrument, *contracts, run);
             let level = simd.splat_f64s(lanes.rules.conventions.level);
             for v in 0..R {

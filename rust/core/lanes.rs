@@ -6,7 +6,7 @@
 
 #![allow(clippy::needless_range_loop)] // vectors are walked by number, several at once
 
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
 use crate::block::Bucket;
 use crate::conventions::{ProfitAndLoss, TierEdge};
@@ -18,6 +18,9 @@ use crate::tiers::{Tier, tier_at};
 
 /// Scenarios that are looked at together.
 pub(crate) const LANES: usize = 16;
+
+/// Runs of a pass, at most.
+pub(crate) const RUNS: usize = LANES / 2;
 
 /// A mark below which an inverse contract's value may overflow.
 const TINY: f64 = 1e-200;
@@ -80,12 +83,25 @@ pub(crate) struct Lanes<'a> {
     pub(crate) coins: Vec<Coin>,
     /// By run, then by instrument, then by asset: notional of a contract, price; valuation asset.
     worths: Vec<Lane>,
-    are_fused: bool,
+    /// By instrument, then by asset. See `Edges`.
+    pub(crate) edges: Vec<Edges>,
+    /// Whether a bucket's margin buffer may be told by one sum, and a bankrupt one is below 0; and
+    /// there is more than one run, so that something may be left out.
+    pub(crate) are_fused: bool,
+    pub(crate) runs: usize,
     /// By run, then by instrument.
     prices: Vec<Prices>,
     /// By run, then by asset.
     assets: Vec<AssetPrices>,
     has_options: bool,
+}
+
+/// The worth of something in each run, rather than in each scenario: in the first half of the
+/// lanes an end of what it has in the run, in the second what it has in one of its scenarios.
+#[derive(Clone, Copy)]
+pub(crate) struct Edges {
+    pub(crate) least: Lane,
+    pub(crate) greatest: Lane,
 }
 
 /// A number in each lane of a run, as `R` vectors.
@@ -99,7 +115,7 @@ pub(crate) fn vectors<S: Simd, const R: usize>(lane: &Lane) -> &Vectors<S, R> {
 
 /// The lanes of vectors.
 #[inline(always)]
-pub(crate) fn lanes<S: Simd, const R: usize>(vectors: &Vectors<S, R>) -> Lane {
+pub(crate) fn stored<S: Simd, const R: usize>(vectors: &Vectors<S, R>) -> Lane {
     let mut lane = [0.0; LANES];
     S::as_mut_simd_f64s(&mut lane).0.copy_from_slice(vectors);
     lane
@@ -180,16 +196,25 @@ impl<'a> Lanes<'a> {
             }));
             worths.extend(of_run.iter().map(|asset| asset.price));
         }
+        let width = lines.len() + coins.len();
+        let edges =
+            (0..width).map(|place| edges(|run| &worths[run.min(runs - 1) * width + place], runs));
+        let edges = edges.collect();
         // Then what is bankrupt is past the line, and the buffer is a sum.
-        let are_fused = conventions.profit_weight == 1.0 && rules.weights.lend_at_par();
+        let are_fused = runs > 1 && conventions.profit_weight == 1.0 && rules.weights.lend_at_par();
         let has_options = lines.iter().any(|line| line.is_option);
-        Some(Self { rules, lines, coins, worths, are_fused, prices, assets, has_options })
-    }
-
-    /// Whether a bucket's margin buffer may be told by one sum, and a bankrupt one is below 0.
-    #[inline(always)]
-    pub(crate) fn are_fused(&self) -> bool {
-        self.are_fused
+        Some(Self {
+            rules,
+            lines,
+            coins,
+            worths,
+            edges,
+            are_fused,
+            runs,
+            prices,
+            assets,
+            has_options,
+        })
     }
 
     /// What one contract of each instrument, then one unit of each asset is worth in a run.
@@ -208,9 +233,11 @@ impl<'a> Lanes<'a> {
         contracts: f64,
         run: usize,
     ) -> Vectors<S, R> {
-        let (line, prices) = self.priced(instrument, run);
-        let settle = vectors::<S, R>(&self.asset(line.settle, run).price);
-        let mut required = self.required::<S, R>(simd, line, contracts, prices);
+        let (line, prices) =
+            (&self.lines[instrument as usize], &self.prices(run)[instrument as usize]);
+        let settle = vectors::<S, R>(&self.assets(run)[line.settle as usize].price);
+        let notional = prices.notional::<S, R>(simd, contracts);
+        let mut required = self.required::<S, R>(simd, line, contracts, prices, &notional);
         for v in 0..R {
             required[v] = simd.mul_f64s(required[v], settle[v]);
         }
@@ -227,18 +254,19 @@ impl<'a> Lanes<'a> {
         names_none && !(self.has_options && bucket.instrument.iter().any(is_option))
     }
 
+    /// Prices of all instruments in a run.
     #[inline(always)]
-    pub(crate) fn asset(&self, asset: u32, run: usize) -> &AssetPrices {
-        &self.assets[run * self.coins.len() + asset as usize]
+    pub(crate) fn prices(&self, run: usize) -> &[Prices] {
+        &self.prices[run * self.lines.len()..][..self.lines.len()]
     }
 
+    /// Prices of all assets in a run.
     #[inline(always)]
-    pub(crate) fn priced(&self, instrument: u32, run: usize) -> (&Line, &Prices) {
-        let place = instrument as usize;
-        (&self.lines[place], &self.prices[run * self.lines.len() + place])
+    pub(crate) fn assets(&self, run: usize) -> &[AssetPrices] {
+        &self.assets[run * self.coins.len()..][..self.coins.len()]
     }
 
-    /// What contracts must hold, settle asset.
+    /// What contracts of so much notional must hold, settle asset.
     #[inline(always)]
     pub(crate) fn required<S: Simd, const R: usize>(
         &self,
@@ -246,55 +274,100 @@ impl<'a> Lanes<'a> {
         line: &Line,
         contracts: f64,
         prices: &Prices,
+        notional: &Vectors<S, R>,
     ) -> Vectors<S, R> {
-        let value = vectors::<S, R>(&prices.value);
-        let mut required = [simd.splat_f64s(contracts); R];
-        let rate = simd.splat_f64s(line.rate);
-        for v in 0..R {
-            required[v] = simd.mul_f64s(required[v], value[v]);
-        }
         // A product grows with its factor, rounded too.
         if contracts * prices.span[1] >= line.bound {
-            return self.required_above::<S, R>(simd, line, contracts, prices, required);
+            let tiers = self.rules.tiers.table(line.tiers);
+            let edge = self.rules.conventions.tier_edge;
+            let mut required = [0.0; LANES];
+            simd.vectorize(Above { tiers, edge, contracts, prices, required: &mut required });
+            return *vectors::<S, R>(&required);
         }
+        let mut required = *notional;
+        let rate = simd.splat_f64s(line.rate);
         for v in 0..R {
             required[v] = simd.mul_f64s(required[v], rate);
         }
         required
     }
+}
 
-    /// The same of notionals that lie, some or all, beyond the first tier.
+impl Prices {
+    /// Notional of contracts, settle asset.
     #[inline(always)]
-    fn required_above<S: Simd, const R: usize>(
+    pub(crate) fn notional<S: Simd, const R: usize>(
         &self,
         simd: S,
-        line: &Line,
         contracts: f64,
-        prices: &Prices,
-        notional: Vectors<S, R>,
     ) -> Vectors<S, R> {
-        let table = self.rules.tiers.table(line.tiers);
-        let edge = self.rules.conventions.tier_edge;
-        let [least, most] = prices.span.map(|value| tier_at(table, contracts * value, edge));
-        let zero = simd.splat_f64s(0.0);
-        let mut required = notional;
-        for (index, tier) in table[least..=most].iter().enumerate() {
-            let floor = simd.splat_f64s(tier.floor);
+        let mut notional = *vectors::<S, R>(&self.value);
+        let contracts = simd.splat_f64s(contracts);
+        for v in 0..R {
+            notional[v] = simd.mul_f64s(contracts, notional[v]);
+        }
+        notional
+    }
+}
+
+/// What contracts must hold whose notionals lie, some or all, beyond the first tier. Not a part of
+/// what calls it: that would have no registers left.
+struct Above<'a> {
+    tiers: &'a [Tier],
+    edge: TierEdge,
+    contracts: f64,
+    prices: &'a Prices,
+    required: &'a mut Lane,
+}
+
+impl WithSimd for Above<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { tiers, edge, contracts, prices, required } = self;
+        let [least, most] = prices.span.map(|value| contracts * value);
+        let is_reached = |tier: &Tier| match edge {
+            TierEdge::Upper => tier.floor <= most,
+            TierEdge::Lower => tier.floor < most,
+        };
+        let (lowest, above) = tiers[tier_at(tiers, least, edge)..].split_first().expect("a tier");
+        let (zero, contracts) = (simd.splat_f64s(0.0), simd.splat_f64s(contracts));
+        let values = S::as_simd_f64s(&prices.value).0;
+        let required = S::as_mut_simd_f64s(required).0;
+        let its = |tier: &Tier, notional| {
             let rate = simd.splat_f64s(tier.maintenance.rate);
             let deduction = simd.splat_f64s(tier.maintenance.deduction);
-            for v in 0..R {
-                let all = simd.sub_f64s(simd.mul_f64s(notional[v], rate), deduction);
-                let its = simd.select_f64s(simd.less_than_f64s(zero, all), all, zero);
+            let all = simd.sub_f64s(simd.mul_f64s(notional, rate), deduction);
+            simd.select_f64s(simd.less_than_f64s(zero, all), all, zero)
+        };
+        for (required, value) in required.iter_mut().zip(values) {
+            *required = its(lowest, simd.mul_f64s(contracts, *value));
+        }
+        for tier in above.iter().take_while(|tier| is_reached(tier)) {
+            let floor = simd.splat_f64s(tier.floor);
+            for (required, value) in required.iter_mut().zip(values) {
+                let notional = simd.mul_f64s(contracts, *value);
                 let reached = match edge {
-                    TierEdge::Upper => simd.less_than_or_equal_f64s(floor, notional[v]),
-                    TierEdge::Lower => simd.less_than_f64s(floor, notional[v]),
+                    TierEdge::Upper => simd.less_than_or_equal_f64s(floor, notional),
+                    TierEdge::Lower => simd.less_than_f64s(floor, notional),
                 };
-                let before = required[v];
-                required[v] = if index == 0 { its } else { simd.select_f64s(reached, its, before) };
+                *required = simd.select_f64s(reached, its(tier, notional), *required);
             }
         }
-        required
     }
+}
+
+/// The edges of a worth that is given by run. A run's outermost scenario is where most is past a
+/// line: the first in the runs of the falls, the last in those of the rises.
+fn edges<'a>(of: impl Fn(usize) -> &'a Lane, runs: usize) -> Edges {
+    let [mut least, mut greatest] = [[0.0; LANES]; 2];
+    for run in 0..RUNS {
+        [least[run], greatest[run]] = span(of(run));
+        let outermost = of(run)[if 2 * run < runs { 0 } else { LANES - 1 }];
+        (least[RUNS + run], greatest[RUNS + run]) = (outermost, outermost);
+    }
+    Edges { least, greatest }
 }
 
 fn span(lane: &Lane) -> [f64; 2] {

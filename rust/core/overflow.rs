@@ -5,7 +5,7 @@ use crate::columns::{Fault, Numbers, Reason};
 use crate::market::Kind;
 use crate::marks::Marks;
 /// Money beyond which no sum of it makes sense.
-const VAST: f64 = 1e300;
+pub(crate) const VAST: f64 = 1e300;
 
 /// The values that make an account's money overflow: an entry price (or, by it, a mark) of an
 /// inverse contract or a leverage so near 0 that dividing by it leaves all sense; where only

@@ -1,8 +1,8 @@
 //! A pass over the book: every account in some scenarios.
 //!
-//! An account's buckets are first told by sums (`fused`), run by run; where something may be past
-//! a line, or the buffer lowest, they are looked at closely (`standing`), or, where a ruleset asks
-//! for more than the short way has, margined one scenario after another.
+//! What an account needs is first told by bounds and sums (`screen`); where something may be past
+//! a line, or the buffer lowest, it is looked at closely (`standing`), or, where a ruleset asks for
+//! more than the short way has, margined one scenario after another.
 
 #![allow(clippy::needless_range_loop)] // vectors are walked by number, several at once
 
@@ -12,18 +12,20 @@ use crate::batch;
 use crate::block::{Block, Bucket, Rows};
 use crate::fused::Form;
 use crate::keys::NONE;
-use crate::lanes::{LANES, Lane, Lanes, Vectors, lanes, least, vectors};
+use crate::lanes::{LANES, Lane, Lanes, RUNS, Vectors, least, vectors};
 use crate::margin::{Joined, Margin, Status, margin_of};
 use crate::marks::Marks;
+use crate::overflow::VAST;
 use crate::plain::Plain;
 use crate::rules::Rules;
+use crate::screen::Needed;
 use crate::standing::{Past, Standing};
 use crate::sweep::{Sweep, group};
-use crate::tallies::{Tallies, tally_bankrupt, tally_lack, tally_past};
+use crate::tallies::Tallies;
 use crate::worst::{Worst, WorstPart};
 
 /// Scenarios of a pass, at most.
-pub(crate) const MOST: usize = 8 * LANES;
+pub(crate) const MOST: usize = RUNS * LANES;
 
 /// What a thread carries from account to account.
 struct Run {
@@ -42,6 +44,10 @@ pub(crate) struct Pass<'a> {
     base: &'a Sweep,
     /// The number of each scenario of the pass.
     numbers: &'a [u32],
+    /// The same by run; what fills the last one up repeats its last scenario.
+    by_run: Vec<Lane>,
+    /// The place of each number, counted from the least.
+    places: Vec<usize>,
     /// Whether this is the first pass.
     is_first: bool,
 }
@@ -54,6 +60,11 @@ impl<'a> Pass<'a> {
         base: &'a Sweep,
         is_first: bool,
     ) -> Self {
+        let by_run = numbers
+            .chunks(LANES)
+            .map(|run| std::array::from_fn(|lane| f64::from(run[lane.min(run.len() - 1)])));
+        let mut places: Vec<usize> = (0..numbers.len()).collect();
+        places.sort_by_key(|place| numbers[*place]);
         Self {
             marks,
             plains: marks.iter().map(|marks| Plain::new(marks, rules)).collect(),
@@ -61,6 +72,8 @@ impl<'a> Pass<'a> {
             rules,
             base,
             numbers,
+            by_run: by_run.collect(),
+            places,
             is_first,
         }
     }
@@ -101,6 +114,7 @@ impl<'a> Pass<'a> {
         let indeterminate = &self.base.indeterminate[block.first_account..][..block.accounts()];
         let is_past_now =
             &self.base.accounts.is_liquidatable[block.first_account..][..block.accounts()];
+        let first = self.numbers.iter().copied().min().unwrap_or(NONE);
         let mut buckets = Vec::new();
         for account in 0..block.accounts() {
             if indeterminate[account] {
@@ -109,106 +123,83 @@ impl<'a> Pass<'a> {
             }
             buckets.clear();
             let mut is_plain = self.lanes.is_some();
-            for number in block.buckets_of(account) {
+            for number in rows.buckets_of(account) {
                 let bucket = rows.bucket(number);
                 is_plain = is_plain && self.lanes.as_ref().is_some_and(|l| l.admits(&bucket));
                 buckets.push(bucket);
             }
             let (mut lowest, mut number) = (part.margin_buffer[account], part.scenario[account]);
             let mut worst = None;
-            let needed = self.needed::<S, R>(simd, &buckets, is_plain, run);
+            let needed = match &self.lanes {
+                Some(lanes) if is_plain => lanes.needed::<S, R>(simd, &buckets, &mut run.forms),
+                _ => Needed::Runs(u32::MAX),
+            };
+            if let Needed::Scenario(place) = needed {
+                let margin = self.margin(&rows, account, place, run);
+                let its = self.numbers[place];
+                if (margin.margin_buffer, its) < (lowest, number) {
+                    (lowest, number) = (margin.margin_buffer, its);
+                    worst = Some((place, Some((margin.status, margin.bad_debt))));
+                }
+            }
             for at in 0..self.marks.len().div_ceil(LANES) {
-                if needed >> at & 1 == 0 {
+                if !needed.has(at) {
                     continue;
                 }
-                let mut past = Past::default();
+                let mut past = Past::new(simd);
                 let buffer = self.account::<S, R>(simd, &buckets, is_plain, at, &mut past, run);
                 let of_run = least::<S, R>(simd, &buffer);
                 if of_run <= lowest {
-                    for (lane, of_lane) in lanes::<S, R>(&buffer).iter().enumerate() {
-                        // What fills the last run up repeats its last scenario.
-                        let place = (at * LANES + lane).min(self.marks.len() - 1);
-                        let is_worse = of_run < lowest || self.numbers[place] < number;
-                        if *of_lane == of_run && is_worse {
-                            (lowest, number, worst) = (of_run, self.numbers[place], Some(place));
-                        }
+                    let its = self.number::<S, R>(simd, &buffer, of_run, at);
+                    if of_run < lowest || its < number {
+                        (lowest, number) = (of_run, its);
+                        let place = self.places[(number - first) as usize];
+                        let known = past.status(place % LANES);
+                        // Vast money may have overflowed: then a margin says so.
+                        worst = Some((place, known.filter(|_| of_run > -VAST)));
                     }
                 }
-                if past.is_near {
-                    past.is_past &= self.used(at);
-                    past.is_bankrupt &= self.used(at);
-                    part.liquidatable[account] += i64::from(past.is_past.count_ones());
-                    if past.is_past != 0 {
-                        let gross = self.gross::<S, R>(simd, &buckets, is_plain, at, run);
-                        tally_past(
-                            &past,
-                            is_past_now[account],
-                            &gross,
-                            &mut run.tallies.of[at * LANES..],
-                        );
-                    }
-                    tally_bankrupt(&past, &mut run.tallies.of[at * LANES..]);
+                if !past.is_near {
+                    continue;
+                }
+                let times = past.times(simd, (self.marks.len() - at * LANES).min(LANES));
+                if times > 0 {
+                    part.liquidatable[account] += times;
+                    run.tallies.of[at].add_past(simd, &past, is_past_now[account]);
+                }
+                if past.is_bankrupt(simd) {
+                    run.tallies.of[at].add_bankrupt(simd, &past);
                 }
             }
-            if let Some(place) = worst {
-                let margin = self.margin(block, &rows, account, place, &mut run.joined);
-                if !margin.is_finite() {
-                    run.tallies.overflown = Some(place);
-                }
+            if let Some((place, known)) = worst {
+                let (status, bad_debt) = known.unwrap_or_else(|| {
+                    let margin = self.margin(&rows, account, place, run);
+                    (margin.status, margin.bad_debt)
+                });
                 part.scenario[account] = number;
-                part.margin_buffer[account] = margin.margin_buffer;
-                part.status[account] = margin.status as u8;
-                part.bad_debt[account] = margin.bad_debt;
+                part.margin_buffer[account] = lowest;
+                part.status[account] = status as u8;
+                part.bad_debt[account] = bad_debt;
             }
         }
     }
 
-    /// The runs, by bits, that must be looked at closely: those in which something may be past a
-    /// line, or the margin buffer lowest. All others are told by sums whose error is bounded.
+    /// The least number of the scenarios of a run in which the buffer is so low.
     #[inline(always)]
-    fn needed<S: Simd, const R: usize>(
+    fn number<S: Simd, const R: usize>(
         &self,
         simd: S,
-        buckets: &[Bucket<'_>],
-        is_plain: bool,
-        run: &mut Run,
+        buffer: &Vectors<S, R>,
+        lowest: f64,
+        at: usize,
     ) -> u32 {
-        let all = u32::MAX;
-        let Some(lanes) = self.lanes.as_ref().filter(|lanes| is_plain && lanes.are_fused()) else {
-            return all;
-        };
-        let forms = &mut run.forms;
-        forms.resize_with(buckets.len().max(forms.len()), Form::default);
-        let mut error = 0.0;
-        for (bucket, form) in buckets.iter().zip(&mut *forms) {
-            if !form.fuse(bucket, lanes) {
-                return all;
-            }
-            error += form.error;
+        let mut numbers = *vectors::<S, R>(&self.by_run[at]);
+        for v in 0..R {
+            let is_lowest = simd.equal_f64s(buffer[v], simd.splat_f64s(lowest));
+            let none = simd.splat_f64s(f64::INFINITY);
+            numbers[v] = simd.select_f64s(is_lowest, numbers[v], none);
         }
-        let (mut lows, mut needed) = ([f64::INFINITY; MOST / LANES], 0);
-        for (at, low) in lows.iter_mut().enumerate().take(self.marks.len().div_ceil(LANES)) {
-            let mut buffer = [simd.splat_f64s(0.0); R];
-            for (number, form) in forms.iter().take(buckets.len()).enumerate() {
-                let of_bucket = form.margin_buffer::<S, R>(simd, lanes, at);
-                if least::<S, R>(simd, &of_bucket) <= form.error {
-                    needed |= 1 << at;
-                }
-                if number == 0 {
-                    buffer = of_bucket;
-                } else {
-                    for v in 0..R {
-                        buffer[v] = simd.add_f64s(buffer[v], of_bucket[v]);
-                    }
-                }
-            }
-            *low = least::<S, R>(simd, &buffer);
-        }
-        let lowest = lows.iter().copied().fold(f64::INFINITY, f64::min) + 4.0 * error;
-        for (at, low) in lows.iter().enumerate() {
-            needed |= u32::from(*low <= lowest) << at;
-        }
-        needed
+        least::<S, R>(simd, &numbers) as u32
     }
 
     /// The margin buffers of an account in a run, and what is past a line; what its buckets lack
@@ -220,7 +211,7 @@ impl<'a> Pass<'a> {
         buckets: &[Bucket<'_>],
         is_plain: bool,
         at: usize,
-        past: &mut Past,
+        past: &mut Past<S, R>,
         run: &mut Run,
     ) -> Vectors<S, R> {
         let zero = simd.splat_f64s(0.0);
@@ -232,55 +223,20 @@ impl<'a> Pass<'a> {
             };
             if number == 0 {
                 buffer = standing.margin_buffer;
+                past.gross_notional = standing.gross_notional;
             } else {
                 for v in 0..R {
                     buffer[v] = simd.add_f64s(buffer[v], standing.margin_buffer[v]);
+                    past.gross_notional[v] =
+                        simd.add_f64s(past.gross_notional[v], standing.gross_notional[v]);
                 }
             }
             if standing.lowest(simd) <= 0.0 {
-                let near = standing.near(simd, &self.rules.conventions);
-                past.is_near = true;
-                past.is_past |= near.is_past;
-                past.is_bankrupt |= near.is_bankrupt;
-                if near.is_bankrupt != 0 {
-                    for (all, bad_debt) in past.bad_debt.iter_mut().zip(near.bad_debt) {
-                        *all += bad_debt;
-                    }
-                }
-                tally_lack(
-                    near.lacks & self.used(at),
-                    &near.margin_buffer,
-                    &mut run.tallies.of[at * LANES..],
-                );
+                let lack = standing.near(simd, &self.rules.conventions, past);
+                run.tallies.of[at].add_lack::<S, R>(&lack);
             }
         }
         buffer
-    }
-
-    /// Gross notional of an account in a run.
-    #[inline(always)]
-    fn gross<S: Simd, const R: usize>(
-        &self,
-        simd: S,
-        buckets: &[Bucket<'_>],
-        is_plain: bool,
-        at: usize,
-        run: &mut Run,
-    ) -> Lane {
-        let mut all = [simd.splat_f64s(0.0); R];
-        for bucket in buckets {
-            let gross = match &self.lanes {
-                Some(lanes) if is_plain => lanes.gross_notional::<S, R>(simd, bucket, at),
-                _ => {
-                    let margins = self.margins(bucket, at, &mut run.joined);
-                    *vectors::<S, R>(&margins.map(|margin| margin.gross_notional))
-                }
-            };
-            for v in 0..R {
-                all[v] = simd.add_f64s(all[v], gross[v]);
-            }
-        }
-        lanes::<S, R>(&all)
     }
 
     /// Where a bucket stands in a run of scenarios, one after another; notes where money overflows.
@@ -311,17 +267,11 @@ impl<'a> Pass<'a> {
         margin_of(bucket, self.plains[place].as_ref(), &self.marks[place], self.rules, joined)
     }
 
-    /// The margin of an account in one scenario.
+    /// The margin of an account in one scenario; notes where money overflows.
     #[inline(never)]
-    fn margin(
-        &self,
-        block: &Block,
-        rows: &Rows<'_>,
-        account: usize,
-        place: usize,
-        joined: &mut Joined,
-    ) -> Margin {
-        let mut buckets = block.buckets_of(account);
+    fn margin(&self, rows: &Rows<'_>, account: usize, place: usize, run: &mut Run) -> Margin {
+        let Run { joined, tallies, .. } = run;
+        let mut buckets = rows.buckets_of(account);
         let mut margin = match buckets.next() {
             Some(first) => self.bucket_margin(&rows.bucket(first), place, joined),
             None => Margin::default(),
@@ -329,14 +279,10 @@ impl<'a> Pass<'a> {
         for number in buckets {
             margin.add(&self.bucket_margin(&rows.bucket(number), place, joined));
         }
+        if !margin.is_finite() {
+            tallies.overflown = Some(place);
+        }
         margin
-    }
-
-    /// The lanes of a run that are scenarios of their own, by bits.
-    #[inline(always)]
-    fn used(&self, at: usize) -> u32 {
-        let lanes = (self.marks.len() - at * LANES).min(LANES);
-        (1 << lanes) - 1
     }
 }
 

@@ -57,21 +57,31 @@ impl Market {
     pub fn moves(&self, factors: &Factors, valuation_asset: &str) -> Moves {
         let of = |name: &str| factors.get(name).copied();
         let everything = of(EVERYTHING).unwrap_or(0.0);
+        // Each factor is looked for once, not once for each price that it might move.
+        let (mut named, mut assets) = (vec![None; self.terms.len()], vec![None; self.prices.len()]);
+        for (name, factor) in factors {
+            if let Some(code) = self.instruments.code(name) {
+                named[code as usize] = Some(*factor);
+            }
+            if let Some(code) = self.assets.code(name) {
+                assets[code as usize] = Some(*factor);
+            }
+        }
         let stays = |asset: &str| asset == valuation_asset || self.is_stable(asset);
         // What moves with the asset that a contract is on.
         let by_base = |terms: &Terms| match terms.base_asset.as_deref() {
             None => everything,
-            Some(base) => of(base).unwrap_or(if stays(base) { 0.0 } else { everything }),
+            Some(base) => of(base).unwrap_or_else(|| if stays(base) { 0.0 } else { everything }),
         };
-        let marks = self.instruments.texts().iter().zip(&self.terms).map(|(name, terms)| {
-            let repriced = if terms.kind.is_option() { 0.0 } else { by_base(terms) };
-            of(name).unwrap_or(repriced)
+        let by_asset = |name: &String| if stays(name) { 0.0 } else { everything };
+        let is_option = |terms: &Terms| terms.kind.is_option();
+        let marks = named.into_iter().zip(&self.terms).map(|(factor, terms)| {
+            factor.unwrap_or_else(|| if is_option(terms) { 0.0 } else { by_base(terms) })
         });
         let underlyings =
-            self.terms.iter().map(|t| if t.kind.is_option() { by_base(t) } else { 0.0 });
-        let assets = self.assets.texts().iter();
-        let assets =
-            assets.map(|name| of(name).unwrap_or(if stays(name) { 0.0 } else { everything }));
+            self.terms.iter().map(|terms| if is_option(terms) { by_base(terms) } else { 0.0 });
+        let assets = assets.into_iter().zip(self.assets.texts());
+        let assets = assets.map(|(factor, name)| factor.unwrap_or_else(|| by_asset(name)));
         Moves {
             marks: marks.collect(),
             underlyings: underlyings.collect(),

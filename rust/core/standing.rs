@@ -10,20 +10,20 @@ use pulp::Simd;
 use crate::block::Bucket;
 use crate::conventions::{Compare, Conventions, ZeroRequirement};
 use crate::keys::NONE;
-use crate::lanes::{LANES, Lane, Lanes, Line, Vectors, lanes, vectors};
+use crate::lanes::{AssetPrices, LANES, Lane, Lanes, Line, Vectors, stored, vectors};
 use crate::margin::{Margin, Status};
 use crate::weights::WeightTable;
 
-/// What is past a line in an account, in a run of scenarios.
-#[derive(Default)]
-pub(crate) struct Past {
+/// What is past a line in an account, in a run of scenarios. Whether it is so is a 1 or a 0.
+#[derive(Clone, Copy)]
+pub(crate) struct Past<S: Simd, const R: usize> {
     /// Whether anything may be.
     pub(crate) is_near: bool,
-    /// Scenarios, by bits, in which it is past the line.
-    pub(crate) is_past: u32,
-    /// Scenarios, by bits, in which it is bankrupt.
-    pub(crate) is_bankrupt: u32,
-    pub(crate) bad_debt: Lane,
+    pub(crate) is_past: Vectors<S, R>,
+    pub(crate) is_bankrupt: Vectors<S, R>,
+    pub(crate) bad_debt: Vectors<S, R>,
+    /// Of all its buckets.
+    pub(crate) gross_notional: Vectors<S, R>,
 }
 
 /// Where a bucket stands in a run, and what it must hold.
@@ -33,6 +33,8 @@ pub(crate) struct Standing<S: Simd, const R: usize> {
     pub(crate) margin_buffer: Vectors<S, R>,
     required: Vectors<S, R>,
     debt: Vectors<S, R>,
+    /// Notional that is margined, valuation asset.
+    pub(crate) gross_notional: Vectors<S, R>,
     is_open: bool,
 }
 
@@ -56,19 +58,21 @@ impl Lanes<'_> {
         run: usize,
     ) -> Standing<S, R> {
         let conventions = &self.rules.conventions;
+        let (priced, assets) = (self.prices(run), self.assets(run));
         let rows = bucket.instrument.len();
         let (quantity, cost) = (&bucket.quantity[..rows], &bucket.cost[..rows]);
         let inverse_cost = &bucket.inverse_cost[..rows];
         let zero = [simd.splat_f64s(0.0); R];
-        let (mut pnl, mut counted, mut maintenance) = (zero, zero, zero);
+        let (mut pnl, mut counted, mut maintenance, mut notionals) = (zero, zero, zero, zero);
         let counts_in_full = conventions.profit_weight == 1.0;
         let mut gross = 0.0;
         let mut row = 0;
         while row < rows {
             let instrument = bucket.instrument[row];
-            let (line, prices) = self.priced(instrument, run);
+            let line = &self.lines[instrument as usize];
+            let prices = &priced[instrument as usize];
             let mark = vectors::<S, R>(&prices.mark);
-            let settle = vectors::<S, R>(&self.asset(line.settle, run).price);
+            let settle = vectors::<S, R>(&assets[line.settle as usize].price);
             // Called as it is: a closure would not be inlined, and know no wide vectors.
             let of = (quantity[row], cost[row], inverse_cost[row]);
             let mut made = profit::<S, R>(simd, line, mark, of);
@@ -97,20 +101,25 @@ impl Lanes<'_> {
                     counted[v] = simd.add_f64s(counted[v], simd.select_f64s(gains, share, made[v]));
                 }
             }
-            let required = self.required::<S, R>(simd, line, held.abs(), prices);
+            let notional = prices.notional::<S, R>(simd, held.abs());
+            for v in 0..R {
+                notionals[v] = simd.add_f64s(notionals[v], simd.mul_f64s(notional[v], settle[v]));
+            }
+            let required = self.required::<S, R>(simd, line, held.abs(), prices, &notional);
             for v in 0..R {
                 let required = simd.mul_f64s(required[v], settle[v]);
                 maintenance[v] = simd.add_f64s(maintenance[v], required);
             }
         }
         let counted = if counts_in_full { pnl } else { counted };
-        let owned = self.owned::<S, R>(simd, bucket, run);
+        let owned = self.owned::<S, R>(simd, bucket, assets);
         let level = simd.splat_f64s(conventions.level);
         let mut standing = Standing {
             equity: zero,
             margin_buffer: zero,
             required: zero,
             debt: owned.debt,
+            gross_notional: notionals,
             is_open: gross > 0.0,
         };
         for v in 0..R {
@@ -130,14 +139,14 @@ impl Lanes<'_> {
         &self,
         simd: S,
         bucket: &Bucket<'_>,
-        run: usize,
+        assets: &[AssetPrices],
     ) -> Owned<S, R> {
         let zero = [simd.splat_f64s(0.0); R];
         let mut owned =
             Owned { held: zero, weighted: zero, debt: zero, liability: zero, borrow: zero };
         if let Some(posted) = bucket.isolated_margin {
             let line = &self.lines[bucket.instrument[0] as usize];
-            let price = vectors::<S, R>(&self.asset(line.settle, run).price);
+            let price = vectors::<S, R>(&assets[line.settle as usize].price);
             if posted >= 0.0 {
                 owned.add(simd, posted, price, 1.0);
             } else {
@@ -149,7 +158,7 @@ impl Lanes<'_> {
         }
         for (asset, amount) in bucket.asset.iter().zip(bucket.amount) {
             let coin = &self.coins[*asset as usize];
-            let prices = self.asset(*asset, run);
+            let prices = &assets[*asset as usize];
             let price = vectors::<S, R>(&prices.price);
             if *amount >= 0.0 {
                 if amount * prices.highest < coin.bound {
@@ -165,37 +174,6 @@ impl Lanes<'_> {
             }
         }
         owned
-    }
-
-    /// Notional that is margined, valuation asset.
-    #[inline(always)]
-    pub(crate) fn gross_notional<S: Simd, const R: usize>(
-        &self,
-        simd: S,
-        bucket: &Bucket<'_>,
-        run: usize,
-    ) -> Vectors<S, R> {
-        let mut gross = [simd.splat_f64s(0.0); R];
-        let rows = bucket.instrument.len();
-        let mut row = 0;
-        while row < rows {
-            let instrument = bucket.instrument[row];
-            let (line, prices) = self.priced(instrument, run);
-            let settle = vectors::<S, R>(&self.asset(line.settle, run).price);
-            let value = vectors::<S, R>(&prices.value);
-            let mut held = bucket.quantity[row];
-            row += 1;
-            while row < rows && bucket.instrument[row] == instrument {
-                held += bucket.quantity[row];
-                row += 1;
-            }
-            let contracts = simd.splat_f64s(held.abs());
-            for v in 0..R {
-                let notional = simd.mul_f64s(contracts, value[v]);
-                gross[v] = simd.add_f64s(gross[v], simd.mul_f64s(notional, settle[v]));
-            }
-        }
-        gross
     }
 }
 
@@ -287,6 +265,7 @@ impl<S: Simd, const R: usize> Standing<S, R> {
             required: vectors(|margin| margin.maintenance_margin),
             // Whatever keeps it from being flat.
             debt: vectors(|margin| f64::from(u8::from(margin.status != Status::Flat))),
+            gross_notional: vectors(|margin| margin.gross_notional),
             is_open: false,
         }
     }
@@ -302,79 +281,112 @@ impl<S: Simd, const R: usize> Standing<S, R> {
         simd.reduce_min_f64s(lowest)
     }
 
-    /// What of it is past a line.
+    /// What it lacks to reach the line; what of it is past one joins what is of its account.
     #[inline(always)]
-    pub(crate) fn near(&self, simd: S, conventions: &Conventions) -> Near {
-        // The sign of a zero is none, once 0 is added.
-        let (zero, mut buffers, mut equities) =
-            (simd.splat_f64s(0.0), self.margin_buffer, self.equity);
+    pub(crate) fn near(
+        &self,
+        simd: S,
+        conventions: &Conventions,
+        past: &mut Past<S, R>,
+    ) -> Vectors<S, R> {
+        let (zero, one) = (simd.splat_f64s(0.0), simd.splat_f64s(1.0));
+        let mut lack = [zero; R];
+        let (mut is_past, mut is_bankrupt) = (lack, lack);
         for v in 0..R {
-            buffers[v] = simd.add_f64s(buffers[v], zero);
-            equities[v] = simd.add_f64s(equities[v], zero);
+            let (buffer, equity) = (self.margin_buffer[v], self.equity[v]);
+            let (lacks, owes) =
+                (simd.less_than_f64s(buffer, zero), simd.less_than_f64s(equity, zero));
+            lack[v] = simd.select_f64s(lacks, simd.neg_f64s(buffer), zero);
+            is_past[v] = simd.select_f64s(lacks, one, zero);
+            is_bankrupt[v] = simd.select_f64s(owes, one, zero);
+            let bad_debt = simd.select_f64s(owes, simd.neg_f64s(equity), zero);
+            past.bad_debt[v] = simd.add_f64s(past.bad_debt[v], bad_debt);
         }
-        let (margin_buffer, equity) = (lanes::<S, R>(&buffers), lanes::<S, R>(&equities));
-        let (lacks, is_bankrupt) = (signs(&margin_buffer), signs(&equity));
-        let mut near = Near {
-            margin_buffer,
-            lacks,
-            is_past: lacks,
-            is_bankrupt,
-            bad_debt: equity.map(bad_debt),
-        };
         let is_usual = conventions.compare == Compare::Lt
             && conventions.zero_requirement == ZeroRequirement::Compare;
         if !self.is_open || !is_usual {
-            let (required, debt) = (lanes::<S, R>(&self.required), lanes::<S, R>(&self.debt));
-            near.look_closely(&required, &debt, self.is_open, conventions);
+            let mut flags = [stored::<S, R>(&is_past), stored::<S, R>(&is_bankrupt)];
+            let figures = [self.margin_buffer, self.required, self.debt]
+                .map(|figure| stored::<S, R>(&figure));
+            look_closely(&mut flags, &figures, self.is_open, conventions);
+            (is_past, is_bankrupt) = (*vectors::<S, R>(&flags[0]), *vectors::<S, R>(&flags[1]));
         }
-        near
+        for v in 0..R {
+            past.is_past[v] = simd.max_f64s(past.is_past[v], is_past[v]);
+            past.is_bankrupt[v] = simd.max_f64s(past.is_bankrupt[v], is_bankrupt[v]);
+        }
+        past.is_near = true;
+        lack
     }
 }
 
-/// A bucket of which something may be past a line, in a run.
-pub(crate) struct Near {
-    pub(crate) margin_buffer: Lane,
-    /// Scenarios, by bits, in which it lacks something to reach the line.
-    pub(crate) lacks: u32,
-    /// Scenarios, by bits, in which it is past the line.
-    pub(crate) is_past: u32,
-    /// Scenarios, by bits, in which it is bankrupt.
-    pub(crate) is_bankrupt: u32,
-    pub(crate) bad_debt: Lane,
-}
-
-impl Near {
-    #[inline(never)]
-    fn look_closely(
-        &mut self,
-        required: &Lane,
-        debt: &Lane,
-        is_open: bool,
-        conventions: &Conventions,
-    ) {
-        for lane in 0..LANES {
-            let is_flat = !is_open && debt[lane] == 0.0;
-            let is_past =
-                !is_flat && conventions.is_past_by(self.margin_buffer[lane], required[lane]);
-            self.is_past = self.is_past & !(1 << lane) | u32::from(is_past) << lane;
-            if is_flat {
-                self.is_bankrupt &= !(1 << lane);
-            }
+impl<S: Simd, const R: usize> Past<S, R> {
+    /// Nothing.
+    #[inline(always)]
+    pub(crate) fn new(simd: S) -> Self {
+        let none = [simd.splat_f64s(0.0); R];
+        Self {
+            is_near: false,
+            is_past: none,
+            is_bankrupt: none,
+            bad_debt: none,
+            gross_notional: none,
         }
     }
-}
 
-#[inline(always)]
-fn bad_debt(equity: f64) -> f64 {
-    if equity < 0.0 { -equity } else { 0.0 }
-}
-
-/// The lanes, by bits, whose number has a sign.
-#[inline(always)]
-fn signs(lane: &Lane) -> u32 {
-    let mut signs = 0;
-    for (place, number) in lane.iter().enumerate() {
-        signs |= ((number.to_bits() >> 63) as u32) << place;
+    /// In how many of the first scenarios it is past the line.
+    #[inline(always)]
+    pub(crate) fn times(&self, simd: S, scenarios: usize) -> i64 {
+        if scenarios < LANES {
+            return stored::<S, R>(&self.is_past)[..scenarios].iter().sum::<f64>() as i64;
+        }
+        let mut all = self.is_past[0];
+        for v in 1..R {
+            all = simd.add_f64s(all, self.is_past[v]);
+        }
+        simd.reduce_sum_f64s(all) as i64
     }
-    signs
+
+    /// Whether it is bankrupt in any.
+    #[inline(always)]
+    pub(crate) fn is_bankrupt(&self, simd: S) -> bool {
+        let mut any = self.is_bankrupt[0];
+        for v in 1..R {
+            any = simd.max_f64s(any, self.is_bankrupt[v]);
+        }
+        simd.reduce_max_f64s(any) > 0.0
+    }
+
+    /// Its status and bad debt in a lane where it is past a line.
+    #[inline(always)]
+    pub(crate) fn status(&self, lane: usize) -> Option<(Status, f64)> {
+        if !self.is_near {
+            None
+        } else if stored::<S, R>(&self.is_bankrupt)[lane] > 0.0 {
+            Some((Status::Bankrupt, stored::<S, R>(&self.bad_debt)[lane]))
+        } else if stored::<S, R>(&self.is_past)[lane] > 0.0 {
+            Some((Status::Liquidation, 0.0))
+        } else {
+            None
+        }
+    }
+}
+
+/// Decides lane by lane, of margin buffer, requirement and debt, whether a bucket is past the line,
+/// and that one without positions and debt is not bankrupt.
+#[inline(never)]
+fn look_closely(
+    [is_past, is_bankrupt]: &mut [Lane; 2],
+    [margin_buffer, required, debt]: &[Lane; 3],
+    is_open: bool,
+    conventions: &Conventions,
+) {
+    for lane in 0..LANES {
+        let is_flat = !is_open && debt[lane] == 0.0;
+        let past = !is_flat && conventions.is_past_by(margin_buffer[lane], required[lane]);
+        is_past[lane] = f64::from(u8::from(past));
+        if is_flat {
+            is_bankrupt[lane] = 0.0;
+        }
+    }
 }

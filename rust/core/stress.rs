@@ -81,8 +81,8 @@ impl Stress {
                 )));
             }
             outcomes.resize(first + scenarios.len(), Outcome::default());
-            for (number, tally) in numbers.iter().zip(&tallies.of) {
-                outcomes[*number as usize] = tally.outcome();
+            for (number, outcome) in numbers.iter().zip(tallies.outcomes()) {
+                outcomes[*number as usize] = outcome;
             }
         }
         Ok(Self { outcomes, worst })
