@@ -24,6 +24,20 @@ impl Special {
     /// Nothing.
     pub const NOTHING: Self = Self { table: NONE, orders: [0.0; 2], leverage: f64::INFINITY };
 
+    /// What rows with these places in `specials` say together; None where one names a table.
+    #[inline(always)]
+    pub(crate) fn together(places: &[u32], specials: &[Self]) -> Option<Self> {
+        let mut together = Self::NOTHING;
+        for place in places.iter().filter(|place| **place != NONE) {
+            let of_row = &specials[*place as usize];
+            if of_row.table != NONE {
+                return None;
+            }
+            together.absorb(of_row);
+        }
+        Some(together)
+    }
+
     /// Adds what another row of the same table says.
     pub(crate) fn absorb(&mut self, other: &Self) {
         self.orders[0] += other.orders[0];
@@ -108,25 +122,27 @@ impl Block {
         self.rows().bucket(bucket)
     }
 
-    /// Its columns as slices, for looking at many buckets: to look up one costs as much.
-    #[inline]
+    /// Its columns as slices, for looking at many buckets: to look up one costs as much. Those
+    /// that are looked at together are of one length, so that one look at the end is enough.
+    #[inline(always)]
     pub fn rows(&self) -> Rows<'_> {
-        let (rows, cash) = (self.instrument.len(), self.asset.len());
+        let (row_count, instrument, asset) = (&*self.row_count, &*self.instrument, &*self.asset);
+        let (buckets, rows, cash) = (row_count.len(), instrument.len(), asset.len());
         Rows {
             bucket_start: &self.bucket_start,
             isolated_row: &self.isolated_row,
             isolated_margin: &self.isolated_margin,
-            row_count: &self.row_count,
-            row_start: &self.row_start,
-            cash_start: &self.cash_start,
-            instrument: &self.instrument,
+            row_count,
+            row_start: &self.row_start[..buckets + 1],
+            cash_start: &self.cash_start[..buckets + 1],
+            instrument,
             quantity: &self.quantity[..rows],
             cost: &self.cost[..rows],
             inverse_cost: &self.inverse_cost[..rows],
             special: &self.special,
             specials: &self.specials,
             home: &self.home,
-            asset: &self.asset,
+            asset,
             amount: &self.amount[..cash],
         }
     }
@@ -146,7 +162,7 @@ pub struct Rows<'a> {
     pub(crate) cost: &'a [f64],
     pub(crate) inverse_cost: &'a [f64],
     pub(crate) special: &'a [u32],
-    specials: &'a [Special],
+    pub(crate) specials: &'a [Special],
     home: &'a [u32],
     pub(crate) asset: &'a [u32],
     pub(crate) amount: &'a [f64],
@@ -199,15 +215,6 @@ impl<'a> Rows<'a> {
             amount: &self.amount[cash],
             isolated_margin: posted,
             rows: count,
-        }
-    }
-
-    /// What a merged row says besides instrument, quantity and entry.
-    #[inline]
-    pub(crate) fn special_of(&self, row: usize) -> Special {
-        match self.special.get(row) {
-            Some(place) if *place != NONE => self.specials[*place as usize],
-            _ => Special::NOTHING,
         }
     }
 }

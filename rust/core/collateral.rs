@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::block::{Bucket, Rows};
+use crate::block::{Rows, Span};
 use crate::keys::NONE;
 use crate::marks::{AssetMark, Mark, Marks};
 use crate::plain::Plain;
@@ -28,12 +28,13 @@ impl Collateral {
     #[inline]
     pub(crate) fn add_balances(
         &mut self,
-        bucket: &Bucket<'_>,
+        assets: &[u32],
+        amounts: &[f64],
         joined: &[f64],
         marks: &Marks,
         rules: &Rules,
     ) {
-        for (i, (asset, amount)) in bucket.asset.iter().zip(bucket.amount).enumerate() {
+        for (i, (asset, amount)) in assets.iter().zip(amounts).enumerate() {
             let mark = &marks.assets[*asset as usize];
             let held = amount * mark.price;
             let value = joined.get(i).map_or(held, |profit| held + profit);
@@ -59,29 +60,36 @@ impl Collateral {
         }
     }
 
-    /// The same where `plain` has the first slice of every asset, and no profit joins any.
+    /// What some balances, those of a cross bucket that no profit joins, come to where each lies
+    /// in the first slice of its asset; None where one does not.
     #[inline(always)]
-    pub(crate) fn add_plain(
-        &mut self,
-        rows: &Rows<'_>,
-        cash: Range<usize>,
-        plain: &Plain,
-        marks: &Marks,
-        rules: &Rules,
-    ) {
-        for (asset, amount) in rows.asset[cash.clone()].iter().zip(&rows.amount[cash]) {
-            let coin = plain.coin(*asset);
-            let value = amount * coin.price;
-            if value >= 0.0 && value < coin.bound {
-                self.held += value;
-                self.value += value;
-                self.weighted_maintenance += value * coin.maintenance_weight;
-                self.weighted_initial += value * coin.initial_weight;
-            } else {
-                let mark = &marks.assets[*asset as usize];
-                self.add_value(value, value, mark, rules);
+    pub(crate) fn plain(rows: &Rows<'_>, cash: Range<usize>, plain: &Plain) -> Option<Self> {
+        let (assets, amounts) = (rows.asset, rows.amount);
+        let (mut held, mut weighted_maintenance, mut weighted_initial) = (0.0, 0.0, 0.0);
+        for balance in cash.start..cash.end.min(assets.len()) {
+            let coin = plain.coin(assets[balance]);
+            let value = amounts[balance] * coin.price;
+            if !(value >= 0.0 && value < coin.bound) {
+                return None;
             }
+            held += value;
+            weighted_maintenance += value * coin.maintenance_weight;
+            weighted_initial += value * coin.initial_weight;
         }
+        // Without debt, what is held and what it is worth are one sum.
+        Some(Self { held, value: held, weighted_maintenance, weighted_initial, ..Self::default() })
+    }
+
+    /// What a bucket's balances come to, no profit joining them, with what is posted to it.
+    pub(crate) fn of(rows: &Rows<'_>, span: Span, marks: &Marks, rules: &Rules) -> Self {
+        let mut collateral = Self::default();
+        if let Some(posted) = span.posted {
+            let instrument = rows.instrument[span.rows.start] as usize;
+            collateral.add_posted(posted, &marks.instruments[instrument], rules);
+        }
+        let (assets, amounts) = (&rows.asset[span.cash.clone()], &rows.amount[span.cash]);
+        collateral.add_balances(assets, amounts, &[], marks, rules);
+        collateral
     }
 
     /// Adds what is posted to an isolated bucket: at full price, debt at weight 1.

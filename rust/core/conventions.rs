@@ -5,6 +5,7 @@
 
 use crate::columns::LIMIT;
 use crate::error::{Error, Result};
+use crate::trigger::Trigger;
 
 /// Declares the words of a key: the first is what stands where the key is left out.
 macro_rules! words {
@@ -306,12 +307,17 @@ impl Conventions {
     /// Whether the trigger holds: decided by comparing money, never by a ratio.
     #[inline]
     pub fn is_past(&self, margin_balance: f64, maintenance_margin: f64) -> bool {
-        let line = self.level * maintenance_margin;
-        let past = match self.compare {
-            Compare::Lt => margin_balance < line,
-            Compare::Le => margin_balance <= line,
-        };
-        past && (self.zero_requirement == ZeroRequirement::Compare || maintenance_margin > 0.0)
+        self.trigger().is_past(margin_balance, maintenance_margin)
+    }
+
+    /// What the trigger compares.
+    #[inline(always)]
+    pub(crate) fn trigger(&self) -> Trigger {
+        Trigger {
+            level: self.level,
+            is_past_on_line: self.compare == Compare::Le,
+            is_past_at_zero: self.zero_requirement == ZeroRequirement::Compare,
+        }
     }
 
     /// The same of a margin buffer: a difference is below 0, or 0, where its numbers compare so.

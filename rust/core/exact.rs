@@ -49,14 +49,18 @@ impl ExactSum {
         // value = mantissa * 2^(shift - 1074)
         let (mantissa, shift) =
             if exponent == 0 { (fraction, 0) } else { (fraction | 1 << 52, exponent - 1) };
+        let mantissa = mantissa as i64;
+        let signed = if bits >> 63 == 1 { -mantissa } else { mantissa };
+        let wide = i128::from(signed) << (shift % LIMB_BITS);
         let limb = (shift / LIMB_BITS) as usize;
-        let wide = u128::from(mantissa) << (shift % LIMB_BITS);
-        let sign = if bits >> 63 == 1 { -1 } else { 1 };
-        self.limbs[limb] += sign * (wide as u32 as i64);
-        self.limbs[limb + 1] += sign * ((wide >> 32) as u32 as i64);
-        self.limbs[limb + 2] += sign * ((wide >> 64) as u32 as i64);
+        let [low, middle, high] = &mut self.limbs[limb..limb + 3] else {
+            return;
+        };
+        *low += i64::from(wide as u32);
+        *middle += i64::from((wide >> 32) as u32);
+        *high += (wide >> 64) as i64;
         self.pending += 1;
-        if self.pending == CARRY_EVERY {
+        if self.pending >= CARRY_EVERY {
             self.carry();
         }
     }
@@ -80,14 +84,14 @@ impl ExactSum {
     #[inline(always)]
     pub(crate) fn add_block(&mut self, values: &[f64; FEW]) {
         let lanes = values.as_chunks::<LANES>().0;
+        let larger = |a: f64, b: f64| if a > b { a } else { b };
         let mut largest = lanes[0].map(f64::abs);
         for values in &lanes[1..] {
             for lane in 0..LANES {
-                let size = values[lane].abs();
-                largest[lane] = if size > largest[lane] { size } else { largest[lane] };
+                largest[lane] = larger(values[lane].abs(), largest[lane]);
             }
         }
-        let largest = largest.into_iter().fold(0.0, f64::max);
+        let largest = largest_of(&largest);
         if largest == 0.0 {
             return;
         }
@@ -107,22 +111,31 @@ impl ExactSum {
                 rest[lane] += left.abs();
             }
         }
-        self.add(upper.into_iter().sum());
-        self.add(lower.into_iter().sum());
-        if rest != [0.0; LANES] {
+        if self.add_lanes(&upper, &lower, &rest) {
             values.iter().for_each(|v| self.add(split(split(*v, coarse).1, fine).1));
         }
     }
 
+    /// Adds sums on two grids, those of either being on it too together, and says whether any
+    /// value left a rest.
+    #[inline(never)]
+    fn add_lanes(&mut self, upper: &Lanes, lower: &Lanes, rest: &Lanes) -> bool {
+        let plus = |a: f64, b: f64| a + b;
+        self.add(fold(upper, plus));
+        self.add(fold(lower, plus));
+        fold(rest, plus) > 0.0
+    }
+
     /// Adds another sum.
     pub fn merge(&mut self, other: &Self) {
-        let mut other = other.clone();
-        other.carry();
-        self.carry();
         for (mine, theirs) in self.limbs.iter_mut().zip(other.limbs) {
             *mine += theirs;
         }
-        self.carry();
+        // Without carries too a limb holds as much as one addition brings: one more is pending.
+        self.pending += other.pending + 1;
+        if self.pending >= CARRY_EVERY {
+            self.carry();
+        }
     }
 
     /// The sum, rounded once to the nearest `f64`, ties to even.
@@ -164,9 +177,22 @@ impl ExactSum {
 
 /// Sums that are kept side by side, for registers that are so wide.
 const LANES: usize = 8;
+type Lanes = [f64; LANES];
 
 /// Values that `add_few` takes at most.
 pub const FEW: usize = 64;
+
+#[inline(never)]
+fn largest_of(lanes: &Lanes) -> f64 {
+    fold(lanes, |a, b| if a > b { a } else { b })
+}
+
+/// Lanes brought together, half on half.
+#[inline]
+fn fold(lanes: &Lanes, join: impl Fn(f64, f64) -> f64) -> f64 {
+    let [a, b, c, d, e, f, g, h] = *lanes;
+    join(join(join(a, e), join(b, f)), join(join(c, g), join(d, h)))
+}
 
 /// `1.5 * 2^exponent`.
 #[inline]

@@ -6,6 +6,7 @@
 
 use crate::block::{Bucket, Rows, Span};
 use crate::collateral::Collateral;
+use crate::conclusion::{Positions, Sink, Sums};
 use crate::conventions::CloseFee;
 use crate::keys::NONE;
 use crate::marks::Marks;
@@ -30,6 +31,18 @@ pub enum Status {
     Bankrupt,
     /// One of its rows was rejected: nothing is known.
     Indeterminate,
+}
+
+impl Status {
+    /// All, in their order.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Flat,
+        Self::Healthy,
+        Self::BelowInitial,
+        Self::Liquidation,
+        Self::Bankrupt,
+        Self::Indeterminate,
+    ];
 }
 
 /// The words of `Status`, in their order.
@@ -83,32 +96,38 @@ pub struct Margin {
 
 impl Default for Margin {
     fn default() -> Self {
-        Self {
-            equity: 0.0,
-            margin_balance: 0.0,
-            collateral_value: 0.0,
-            debt_value: 0.0,
-            unrealized_pnl: 0.0,
-            gross_notional: 0.0,
-            net_notional: 0.0,
-            initial_margin: 0.0,
-            maintenance_margin: 0.0,
-            margin_buffer: 0.0,
-            free_collateral: 0.0,
-            bad_debt: 0.0,
-            weighted_collateral: 0.0,
-            two_sided_notional: 0.0,
-            margin_ratio: 0.0,
-            margin_level: f64::INFINITY,
-            status: Status::Flat,
-            is_liquidatable: false,
-            positions: 0,
-            rung: NONE,
-        }
+        Self::NOTHING
     }
 }
 
 impl Margin {
+    /// Of no rows.
+    const NOTHING: Self = Self {
+        equity: 0.0,
+        margin_balance: 0.0,
+        collateral_value: 0.0,
+        debt_value: 0.0,
+        unrealized_pnl: 0.0,
+        gross_notional: 0.0,
+        net_notional: 0.0,
+        initial_margin: 0.0,
+        maintenance_margin: 0.0,
+        margin_buffer: 0.0,
+        free_collateral: 0.0,
+        bad_debt: 0.0,
+        weighted_collateral: 0.0,
+        two_sided_notional: 0.0,
+        margin_ratio: 0.0,
+        margin_level: f64::INFINITY,
+        status: Status::Flat,
+        is_liquidatable: false,
+        positions: 0,
+        rung: NONE,
+    };
+
+    /// Of which nothing is known.
+    pub(crate) const INDETERMINATE: Self = Self { status: Status::Indeterminate, ..Self::NOTHING };
+
     /// Adds a bucket: money is summed, and the worst bucket speaks for the account.
     ///
     /// The worst bucket has the highest status, then the lowest margin level, then is first.
@@ -140,6 +159,7 @@ impl Margin {
     }
 
     /// Whether every figure is a number: false where money overflowed.
+    #[inline(always)]
     pub fn is_finite(&self) -> bool {
         let money = self.equity.abs()
             + self.margin_balance.abs()
@@ -150,15 +170,6 @@ impl Margin {
             + self.margin_buffer.abs();
         money.is_finite()
     }
-}
-
-/// What positions are worth, valuation asset.
-#[derive(Clone, Copy, Debug, Default)]
-struct Worth {
-    option_value: f64,
-    /// Profit that counts beside the balances.
-    counted: f64,
-    is_open: bool,
 }
 
 /// The profit that joins each balance of a bucket; kept from one bucket to the next.
@@ -189,6 +200,11 @@ pub fn bucket_margin(
     rules: &Rules,
     joined: &mut Joined,
 ) -> Margin {
+    bucket_sums(bucket, marks, rules, joined).conclude(&rules.conventions)
+}
+
+/// The sums that `bucket_margin` concludes.
+fn bucket_sums(bucket: &Bucket<'_>, marks: &Marks, rules: &Rules, joined: &mut Joined) -> Sums {
     let joined = &mut joined.0;
     joined.clear();
     if !bucket.home.is_empty() {
@@ -198,36 +214,34 @@ pub fn bucket_margin(
         CloseFee::Bankruptcy => bucket_equity(bucket, marks),
         CloseFee::None | CloseFee::Mark => 0.0,
     };
-    let mut margin = Margin { positions: bucket.rows, ..Margin::default() };
-    let mut positions = Worth::default();
+    let mut positions = Positions::default();
     let mut row = 0;
     while row < bucket.instrument.len() {
         let end = bucket.instrument_end(row);
         let settle_price = marks.instruments[bucket.instrument[row] as usize].settle_price;
         let held = holding(bucket, row..end, marks, rules, equity);
         let profit = held.profit * settle_price;
-        margin.unrealized_pnl += profit;
+        positions.unrealized_pnl += profit;
         positions.option_value += held.option_value * settle_price;
         let counted = rules.conventions.counted(profit);
         match bucket.home.get(row) {
             Some(home) => joined[*home as usize] += counted,
             None => positions.counted += counted,
         }
-        margin.gross_notional += held.gross_notional * settle_price;
-        margin.net_notional += held.net_notional * settle_price;
-        margin.two_sided_notional += held.two_sided_notional * settle_price;
-        margin.maintenance_margin += held.maintenance * settle_price;
-        margin.initial_margin += held.initial * settle_price;
-        positions.is_open |= held.is_open;
+        positions.gross_notional += held.gross_notional * settle_price;
+        positions.net_notional += held.net_notional * settle_price;
+        positions.two_sided_notional += held.two_sided_notional * settle_price;
+        positions.maintenance += held.maintenance * settle_price;
+        positions.initial += held.initial * settle_price;
+        positions.open |= u64::from(held.is_open);
         row = end;
     }
     let mut collateral = Collateral::default();
     if let Some(posted) = bucket.isolated_margin {
         collateral.add_posted(posted, &marks.instruments[bucket.instrument[0] as usize], rules);
     }
-    collateral.add_balances(bucket, joined, marks, rules);
-    conclude(&mut margin, &collateral, positions, rules);
-    margin
+    collateral.add_balances(bucket.asset, bucket.amount, joined, marks, rules);
+    Sums { positions, collateral, rows: bucket.rows }
 }
 
 /// The same with the bits of `bucket_margin`, by the short way where `plain` has one.
@@ -240,39 +254,84 @@ pub fn margin_of(
     joined: &mut Joined,
 ) -> Margin {
     let (rows, span) = bucket.alone();
-    let short = plain.and_then(|plain| plain_margin(&rows, &span, plain, marks, rules));
-    short.unwrap_or_else(|| bucket_margin(bucket, marks, rules, joined))
+    let mut sums = Sums::default();
+    if !plain.is_some_and(|plain| plain_sums(&rows, &span, plain, marks, rules, &mut sums)) {
+        sums = bucket_sums(bucket, marks, rules, joined);
+    }
+    sums.conclude(&rules.conventions)
 }
 
-/// The margin of a bucket by the short way; None where a row says more than that looks at.
+/// Gives the sums of a bucket among `rows` to `sink`, by the short way where `plain` has one.
 #[inline(always)]
-pub(crate) fn plain_margin(
+pub(crate) fn sums_of(
+    rows: &Rows<'_>,
+    bucket: usize,
+    plain: Option<&Plain>,
+    marks: &Marks,
+    rules: &Rules,
+    joined: &mut Joined,
+    sink: &mut impl Sink,
+) {
+    let span = rows.span(bucket);
+    if !plain.is_some_and(|plain| plain_sums(rows, &span, plain, marks, rules, sink)) {
+        general_sums(*rows, bucket, marks, rules, joined, sink);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn general_sums(
+    rows: Rows<'_>,
+    bucket: usize,
+    marks: &Marks,
+    rules: &Rules,
+    joined: &mut Joined,
+    sink: &mut impl Sink,
+) {
+    let sums = bucket_sums(&rows.bucket(bucket), marks, rules, joined);
+    sink.take_positions(&sums.positions, sums.rows);
+    sink.take_collateral(&sums.collateral);
+}
+
+/// Gives the sums of a bucket to `sink` by the short way; false where a row says more than that
+/// looks at.
+#[inline(always)]
+fn plain_sums(
     rows: &Rows<'_>,
     span: &Span,
     plain: &Plain,
     marks: &Marks,
     rules: &Rules,
-) -> Option<Margin> {
-    let held = plain.positions(rows, span.rows.clone(), rules)?;
-    let mut margin = Margin {
-        positions: span.count,
-        unrealized_pnl: held.unrealized_pnl,
-        gross_notional: held.gross_notional,
-        net_notional: held.net_notional,
-        two_sided_notional: held.two_sided_notional,
-        maintenance_margin: held.maintenance,
-        initial_margin: held.initial,
-        ..Margin::default()
+    sink: &mut impl Sink,
+) -> bool {
+    let Some(positions) = plain.positions(rows, span.rows.clone(), rules) else {
+        return false;
     };
-    let positions = Worth { option_value: 0.0, counted: held.counted, is_open: held.gross > 0.0 };
-    let mut collateral = Collateral::default();
-    if let Some(posted) = span.posted {
-        let instrument = rows.instrument[span.rows.start] as usize;
-        collateral.add_posted(posted, &marks.instruments[instrument], rules);
+    sink.take_positions(&positions, span.count);
+    let short = match span.posted {
+        None => Collateral::plain(rows, span.cash.clone(), plain),
+        Some(posted) if span.cash.is_empty() => {
+            plain.posted(rows.instrument[span.rows.start], posted)
+        }
+        Some(_) => None,
+    };
+    match short {
+        Some(collateral) => sink.take_collateral(&collateral),
+        None => general_collateral(*rows, span.clone(), marks, rules, sink),
     }
-    collateral.add_plain(rows, span.cash.clone(), plain, marks, rules);
-    conclude(&mut margin, &collateral, positions, rules);
-    Some(margin)
+    true
+}
+
+#[cold]
+#[inline(never)]
+fn general_collateral(
+    rows: Rows<'_>,
+    span: Span,
+    marks: &Marks,
+    rules: &Rules,
+    sink: &mut impl Sink,
+) {
+    sink.take_collateral(&Collateral::of(&rows, span, marks, rules));
 }
 
 /// What a bucket is worth, in the order and with the bits of `bucket_margin`.
@@ -294,56 +353,6 @@ fn bucket_equity(bucket: &Bucket<'_>, marks: &Marks) -> f64 {
         row = end;
     }
     held + profits + option_values
-}
-
-/// The number where it is above 0, else +0.
-#[inline]
-fn above_zero(value: f64) -> f64 {
-    if value > 0.0 { value } else { 0.0 }
-}
-
-/// Brings balances and positions together and decides where the bucket stands.
-#[inline(always)]
-fn conclude(margin: &mut Margin, collateral: &Collateral, positions: Worth, rules: &Rules) {
-    let conventions = &rules.conventions;
-    margin.collateral_value = collateral.value;
-    margin.debt_value = collateral.debt;
-    margin.weighted_collateral = collateral.weighted_maintenance;
-    margin.equity = collateral.held + margin.unrealized_pnl + positions.option_value;
-    let balance = |weighted: f64| {
-        weighted - collateral.liability + positions.counted + positions.option_value
-    };
-    margin.margin_balance = balance(collateral.weighted_maintenance);
-    margin.maintenance_margin += collateral.borrow_maintenance;
-    margin.initial_margin += collateral.borrow_initial;
-    let initial_balance = balance(collateral.weighted_initial);
-    margin.margin_buffer = margin.margin_balance - conventions.level * margin.maintenance_margin;
-    margin.free_collateral = above_zero(initial_balance - margin.initial_margin);
-    margin.bad_debt = above_zero(-margin.equity);
-    let is_flat = !positions.is_open && collateral.debt == 0.0;
-    margin.is_liquidatable =
-        !is_flat && conventions.is_past(margin.margin_balance, margin.maintenance_margin);
-    margin.status = if is_flat {
-        Status::Flat
-    } else if margin.equity < 0.0 {
-        Status::Bankrupt
-    } else if margin.is_liquidatable {
-        Status::Liquidation
-    } else if initial_balance < margin.initial_margin {
-        Status::BelowInitial
-    } else {
-        Status::Healthy
-    };
-    margin.rung =
-        conventions.rung(margin.margin_balance, margin.maintenance_margin).unwrap_or(NONE);
-    if margin.maintenance_margin > 0.0 {
-        margin.margin_level = margin.margin_balance / margin.maintenance_margin;
-        margin.margin_ratio = if margin.margin_balance > 0.0 {
-            margin.maintenance_margin / margin.margin_balance
-        } else {
-            f64::INFINITY
-        };
-    }
 }
 
 #[cfg(test)]

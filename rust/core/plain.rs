@@ -8,12 +8,14 @@
 use std::ops::Range;
 
 use crate::block::{Rows, Special};
-use crate::conventions::{Initial, OpenOrders, ProfitAndLoss};
+use crate::collateral::Collateral;
+use crate::conclusion::Positions;
+use crate::conventions::{Initial, OpenOrders, ProfitAndLoss, TierEdge};
 use crate::keys::NONE;
 use crate::market::Kind;
 use crate::marks::{AssetMark, Mark, Marks};
 use crate::rules::Rules;
-use crate::tiers::{Tier, tier_at};
+use crate::tiers::Tier;
 
 /// What a bucket's rows need of one instrument; it fills a line of the cache.
 #[derive(Clone, Copy, Debug)]
@@ -23,13 +25,13 @@ struct Line {
     price: f64,
     multiplier: f64,
     settle_price: f64,
-    /// Notional from which on the first tier may not be the right one.
+    /// Notional from which on the first tier may not be the right one; -inf of an option, which
+    /// has none.
     bound: f64,
     maintenance_rate: f64,
     initial_rate: f64,
     tiers: u32,
     is_inverse: bool,
-    is_option: bool,
 }
 
 /// What a bucket's balances need of one asset; it fills a line of the cache.
@@ -55,20 +57,6 @@ pub struct Plain {
     weighs_profit: bool,
 }
 
-/// What the positions of a bucket are worth and must hold, valuation asset.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Positions {
-    pub(crate) unrealized_pnl: f64,
-    pub(crate) counted: f64,
-    pub(crate) gross_notional: f64,
-    pub(crate) net_notional: f64,
-    pub(crate) two_sided_notional: f64,
-    pub(crate) maintenance: f64,
-    pub(crate) initial: f64,
-    /// Contracts without their sign: 0 where nothing is held.
-    pub(crate) gross: f64,
-}
-
 impl Plain {
     /// None where the ruleset asks for more than a line says.
     pub fn new(marks: &Marks, rules: &Rules) -> Option<Self> {
@@ -90,6 +78,22 @@ impl Plain {
         &self.coins[asset as usize]
     }
 
+    /// What is posted to a bucket of one instrument without balances, as collateral; None where
+    /// it is a debt.
+    #[inline(always)]
+    pub(crate) fn posted(&self, instrument: u32, posted: f64) -> Option<Collateral> {
+        let value = posted * self.lines[instrument as usize].settle_price;
+        let held = 0.0 + value; // a sum of one: -0 is 0
+        let all = Collateral {
+            held,
+            value: held,
+            weighted_maintenance: held,
+            weighted_initial: held,
+            ..Collateral::default()
+        };
+        (value >= 0.0).then_some(all)
+    }
+
     /// What some rows, those of a bucket, come to; None where one says more than a line does.
     #[inline(always)]
     pub(crate) fn positions(
@@ -98,13 +102,10 @@ impl Plain {
         its: Range<usize>,
         rules: &Rules,
     ) -> Option<Positions> {
-        let (instrument, lines, weighs_profit) =
-            (rows.instrument, &*self.lines, self.weighs_profit);
-        // One length, so that one look at the end is enough.
-        let count = instrument.len();
-        let (quantity, cost) = (&rows.quantity[..count], &rows.cost[..count]);
-        let (inverse_cost, special) = (&rows.inverse_cost[..count], rows.special);
-        let (mut row, end) = (its.start, its.end.min(count));
+        let (instrument, lines, special) = (rows.instrument, &*self.lines, rows.special);
+        let (quantity, cost, inverse_cost) = (rows.quantity, rows.cost, rows.inverse_cost);
+        // One look at the end is enough.
+        let (mut row, end) = (its.start, its.end.min(instrument.len()));
         let mut sum = Positions::default();
         let held =
             |row: usize, line: &Line| Held::new(quantity[row], cost[row], inverse_cost[row], line);
@@ -120,60 +121,87 @@ impl Plain {
                 is_special |= says_more(row);
                 row += 1;
             }
-            let (notional, mut initial) = sum.add(&all, line, rules, weighs_profit);
-            // Options are rare, and so are rows that name a table.
-            if line.is_option {
-                return None;
-            }
+            sum.open |= all.open;
+            let profit = all.profit * line.settle_price;
+            // Neither value nor price is below 0: sizes without their sign come to the same bits.
+            let signed = all.quantity * line.value;
+            let notional = signed.abs();
+            let net_notional = signed * line.settle_price;
+            sum.unrealized_pnl += profit;
+            sum.gross_notional += net_notional.abs();
+            sum.net_notional += net_notional;
+            sum.two_sided_notional += all.gross * line.value * line.settle_price;
+            let (maintenance, mut initial) = if notional < line.bound {
+                (notional * line.maintenance_rate, notional * line.initial_rate)
+            } else {
+                line.beyond(notional, rules)?
+            };
             if is_special {
-                let quantity = all.quantity;
-                initial = self.special(rows, first..row, quantity, notional, initial, rules)?;
+                let said = Special::together(&special[first..row], rows.specials)?;
+                let mut opened = notional;
+                if self.sees_orders && said.orders != [0.0; 2] {
+                    (opened, initial) = self.opened(said.orders, all.quantity, line, rules)?;
+                }
+                initial = self.by_leverage(initial, opened, said.leverage);
             }
+            sum.maintenance += maintenance * line.settle_price;
             sum.initial += initial * line.settle_price;
         }
-        if !weighs_profit {
-            sum.counted = sum.unrealized_pnl;
-        }
+        sum.counted =
+            if self.weighs_profit { self.counted(*rows, its, rules) } else { sum.unrealized_pnl };
+        sum.open <<= 1; // without the sign: -0 is nothing too
         Some(sum)
     }
 
-    /// The initial requirement of rows that say more, settle asset, where by notional and tier
-    /// alone it is `initial`; None where one names a table.
+    /// What counts of the profits of a bucket's rows where it is weighed.
+    #[cold]
     #[inline(never)]
-    fn special(
-        &self,
-        rows: &Rows<'_>,
-        its: Range<usize>,
-        quantity: f64,
-        notional: f64,
-        mut initial: f64,
-        rules: &Rules,
-    ) -> Option<f64> {
-        let line = &self.lines[rows.instrument[its.start] as usize];
-        let mut special = Special::NOTHING;
-        for row in its {
-            let of_row = rows.special_of(row);
-            if of_row.table != NONE {
-                return None;
-            }
-            special.absorb(&of_row);
-        }
-        let mut opened = notional;
-        if self.sees_orders && special.orders != [0.0; 2] {
-            let [buy, sell] = special.orders;
-            opened = (quantity + buy).abs().max((quantity - sell).abs()) * line.value;
-            initial = if opened < line.bound {
-                opened * line.initial_rate
-            } else {
-                line.above(opened, rules).1
+    fn counted(&self, rows: Rows<'_>, its: Range<usize>, rules: &Rules) -> f64 {
+        let (mut counted, mut row) = (0.0, its.start);
+        while row < its.end {
+            let code = rows.instrument[row];
+            let line = &self.lines[code as usize];
+            let profit = |row: usize| {
+                Held::new(rows.quantity[row], rows.cost[row], rows.inverse_cost[row], line).profit
             };
+            let mut all = profit(row);
+            row += 1;
+            while row < its.end && rows.instrument[row] == code {
+                all += profit(row);
+                row += 1;
+            }
+            counted += rules.conventions.counted(all * line.settle_price);
         }
-        Some(match self.initial {
-            _ if special.leverage == f64::INFINITY => initial,
+        counted
+    }
+
+    /// The size that is opened with orders, and its initial requirement, settle asset.
+    #[cold]
+    #[inline(never)]
+    fn opened(
+        &self,
+        orders: [f64; 2],
+        quantity: f64,
+        line: &Line,
+        rules: &Rules,
+    ) -> Option<(f64, f64)> {
+        let [buy, sell] = orders;
+        let opened = (quantity + buy).abs().max((quantity - sell).abs()) * line.value;
+        if opened < line.bound {
+            return Some((opened, opened * line.initial_rate));
+        }
+        Some((opened, line.beyond(opened, rules)?.1))
+    }
+
+    /// The initial requirement of a size of this leverage, where by its tier it is `initial`.
+    #[inline(always)]
+    fn by_leverage(&self, initial: f64, size: f64, leverage: f64) -> f64 {
+        match self.initial {
+            _ if leverage == f64::INFINITY => initial,
             Initial::Tier => initial,
-            Initial::Leverage => opened / special.leverage,
-            Initial::Larger => initial.max(opened / special.leverage),
-        })
+            Initial::Leverage => size / leverage,
+            Initial::Larger => initial.max(size / leverage),
+        }
     }
 }
 
@@ -182,6 +210,8 @@ struct Held {
     quantity: f64,
     gross: f64,
     profit: f64,
+    /// The bits of their quantities, one over the other.
+    open: u64,
 }
 
 impl Held {
@@ -190,7 +220,8 @@ impl Held {
         let inverse = inverse_cost - quantity / line.price;
         let linear = quantity * line.price - cost;
         let moved = if line.is_inverse { inverse } else { linear };
-        Self { quantity, gross: quantity.abs(), profit: line.multiplier * moved }
+        let (gross, open) = (quantity.abs(), quantity.to_bits());
+        Self { quantity, gross, profit: line.multiplier * moved, open }
     }
 
     #[inline(always)]
@@ -198,36 +229,7 @@ impl Held {
         self.quantity += other.quantity;
         self.gross += other.gross;
         self.profit += other.profit;
-    }
-}
-
-impl Positions {
-    /// Adds the rows of an instrument, all but what they must hold to open: that is for the
-    /// caller, and so is what counts of profit where it is not weighed. Returns their notional
-    /// and what it requires to open, settle asset.
-    #[inline(always)]
-    fn add(&mut self, held: &Held, line: &Line, rules: &Rules, weighs_profit: bool) -> (f64, f64) {
-        let settle_price = line.settle_price;
-        let profit = held.profit * settle_price;
-        // Neither value nor price is below 0: sizes without their sign come to the same bits.
-        let signed = held.quantity * line.value;
-        let notional = signed.abs();
-        let (maintenance, initial) = if notional < line.bound {
-            (notional * line.maintenance_rate, notional * line.initial_rate)
-        } else {
-            line.above(notional, rules)
-        };
-        let net_notional = signed * settle_price;
-        self.unrealized_pnl += profit;
-        if weighs_profit {
-            self.counted += rules.conventions.counted(profit);
-        }
-        self.gross_notional += net_notional.abs();
-        self.net_notional += net_notional;
-        self.two_sided_notional += held.gross * line.value * settle_price;
-        self.gross += held.gross;
-        self.maintenance += maintenance * settle_price;
-        (notional, initial)
+        self.open |= other.open;
     }
 }
 
@@ -241,21 +243,35 @@ impl Line {
             price: mark.price,
             multiplier: mark.multiplier,
             settle_price: mark.settle_price,
-            bound: table.get(1).map_or(f64::INFINITY, |tier| tier.floor),
+            bound: match mark.kind.is_option() {
+                true => f64::NEG_INFINITY,
+                false => table.get(1).map_or(f64::INFINITY, |tier| tier.floor),
+            },
             maintenance_rate: table[0].maintenance.rate,
             initial_rate: table[0].initial.rate,
             tiers: mark.tiers,
             is_inverse: mark.kind == Kind::Inverse,
-            is_option: mark.kind.is_option(),
         }
     }
 
-    /// Maintenance and initial requirement of a size beyond the first tier, settle asset.
-    #[inline(never)]
-    fn above(&self, notional: f64, rules: &Rules) -> (f64, f64) {
-        let table = rules.tiers.table(self.tiers);
-        let tier = &table[tier_at(table, notional, rules.conventions.tier_edge)];
-        (tier.maintenance.at(notional), tier.initial.at(notional))
+    /// Maintenance and initial requirement of a size from `bound` on, settle asset; None of
+    /// options.
+    #[inline(always)]
+    fn beyond(&self, size: f64, rules: &Rules) -> Option<(f64, f64)> {
+        if self.bound == f64::NEG_INFINITY {
+            return None;
+        }
+        let at_floor = rules.conventions.tier_edge == TierEdge::Upper;
+        let reaches = |tier: &Tier| tier.floor < size || (at_floor && tier.floor == size);
+        let mut tiers = rules.tiers.table(self.tiers);
+        // Most sizes beyond the first tier are in the next ones: no search by halves.
+        while let [_, rest @ ..] = tiers
+            && rest.first().is_some_and(reaches)
+        {
+            tiers = rest;
+        }
+        let tier = tiers.first()?;
+        Some((tier.maintenance.at(size), tier.initial.at(size)))
     }
 }
 

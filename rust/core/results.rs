@@ -3,10 +3,9 @@
 //! Columns are sized once and written in place, block by block; nothing is null here. Where
 //! a figure does not apply is told by `MarginColumns::validity`.
 
-use crate::exact::FEW;
-use crate::keys::NONE;
-use crate::margin::{Margin, Status};
+use crate::margin::Status;
 use crate::memory::Buffer;
+use crate::staged::Stage;
 
 /// Columns of money, in the order of the contract.
 pub const MONEY: [&str; 12] = [
@@ -35,13 +34,13 @@ pub const RATIOS: [&str; 7] = [
     "health_factor",
 ];
 
-const NUMBERS: usize = MONEY.len() + RATIOS.len();
-const EQUITY: usize = 0;
-const MARGIN_BALANCE: usize = 1;
-const COLLATERAL_VALUE: usize = 2;
-const DEBT_VALUE: usize = 3;
-const GROSS_NOTIONAL: usize = 5;
-const MAINTENANCE_MARGIN: usize = 8;
+pub(crate) const NUMBERS: usize = MONEY.len() + RATIOS.len();
+pub(crate) const EQUITY: usize = 0;
+pub(crate) const MARGIN_BALANCE: usize = 1;
+pub(crate) const COLLATERAL_VALUE: usize = 2;
+pub(crate) const DEBT_VALUE: usize = 3;
+pub(crate) const GROSS_NOTIONAL: usize = 5;
+pub(crate) const MAINTENANCE_MARGIN: usize = 8;
 
 /// The columns that accounts and buckets share.
 pub struct MarginColumns {
@@ -158,126 +157,19 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Writes the rows that were staged, from row `first` on.
+    /// Writes the rows that were staged and concluded, from row `first` on.
     #[inline(always)]
-    pub(crate) fn write(&mut self, first: usize, staged: &mut Stage) {
-        staged.work_out_ratios();
-        let rows = first..first + staged.rows;
-        self.status[rows.clone()].copy_from_slice(&staged.status[..staged.rows]);
-        self.is_liquidatable[rows.clone()].copy_from_slice(&staged.flags[..staged.rows]);
-        self.positions[rows.clone()].copy_from_slice(&staged.positions[..staged.rows]);
+    pub(crate) fn write(&mut self, first: usize, staged: &Stage) {
+        let length = staged.len();
+        let rows = first..first + length;
+        self.status[rows.clone()].copy_from_slice(&staged.status[..length]);
+        self.is_liquidatable[rows.clone()].copy_from_slice(&staged.flags[..length]);
+        self.positions[rows.clone()].copy_from_slice(&staged.positions[..length]);
         for (column, values) in self.numbers.iter_mut().zip(&staged.numbers) {
-            column[rows.clone()].copy_from_slice(&values[..staged.rows]);
+            column[rows.clone()].copy_from_slice(&values[..length]);
         }
         if !self.ladder.is_empty() {
-            self.ladder[rows].copy_from_slice(&staged.rungs[..staged.rows]);
-        }
-        staged.rows = 0;
-    }
-}
-
-/// Rows that are staged at a time: their columns stay in the nearest cache.
-pub(crate) const STAGED: usize = FEW;
-
-/// A few rows on their way to the columns, so that each column is written a line at a time.
-pub(crate) struct Stage {
-    rows: usize,
-    status: [u8; STAGED],
-    flags: [bool; STAGED],
-    positions: [i64; STAGED],
-    rungs: [u32; STAGED],
-    numbers: [[f64; STAGED]; NUMBERS],
-    weighted_collateral: [f64; STAGED],
-}
-
-impl Stage {
-    pub(crate) fn new() -> Self {
-        Self {
-            rows: 0,
-            status: [0; STAGED],
-            flags: [false; STAGED],
-            positions: [0; STAGED],
-            rungs: [NONE; STAGED],
-            numbers: [[0.0; STAGED]; NUMBERS],
-            weighted_collateral: [0.0; STAGED],
-        }
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.rows == STAGED
-    }
-
-    /// Stages a row; the ratios that follow from its money are left for `Part::write`.
-    #[inline(always)]
-    pub(crate) fn push(&mut self, margin: &Margin) {
-        let row = self.rows % STAGED;
-        self.rows = row + 1;
-        self.status[row] = margin.status as u8;
-        self.flags[row] = margin.is_liquidatable;
-        self.positions[row] = i64::from(margin.positions);
-        self.rungs[row] = margin.rung;
-        self.weighted_collateral[row] = margin.weighted_collateral;
-        let numbers = [
-            margin.equity,
-            margin.margin_balance,
-            margin.collateral_value,
-            margin.debt_value,
-            margin.unrealized_pnl,
-            margin.gross_notional,
-            margin.net_notional,
-            margin.initial_margin,
-            margin.maintenance_margin,
-            margin.margin_buffer,
-            margin.free_collateral,
-            margin.bad_debt,
-            margin.margin_ratio,
-            margin.margin_level,
-        ];
-        for (column, number) in self.numbers.iter_mut().zip(numbers) {
-            column[row] = number;
-        }
-    }
-
-    /// Stages a row of which nothing is known.
-    pub(crate) fn push_indeterminate(&mut self) {
-        self.push(&Margin { status: Status::Indeterminate, ..Margin::default() });
-    }
-
-    /// The staged columns of money, in the order of `MONEY`; 0 beyond the staged rows.
-    #[inline(always)]
-    pub(crate) fn money(&mut self) -> &[[f64; STAGED]] {
-        let money = &mut self.numbers[..MONEY.len()];
-        if self.rows < STAGED {
-            money.iter_mut().for_each(|column| column[self.rows..].fill(0.0));
-        }
-        money
-    }
-
-    /// Works out the ratios of a row's own money; 0 where they do not apply.
-    #[inline(always)]
-    fn work_out_ratios(&mut self) {
-        let over = |a: f64, b: f64| {
-            let ratio = a / b;
-            if b > 0.0 { ratio } else { 0.0 }
-        };
-        let (money, ratios) = self.numbers.split_at_mut(MONEY.len());
-        let [_, _, maintenance_margin_ratio, equity_ratio, leverage, ltv, health_factor] = ratios
-        else {
-            return;
-        };
-        let gross_notional = &money[GROSS_NOTIONAL];
-        for row in 0..STAGED {
-            maintenance_margin_ratio[row] =
-                over(money[MAINTENANCE_MARGIN][row], gross_notional[row]);
-            equity_ratio[row] = over(money[MARGIN_BALANCE][row], gross_notional[row]);
-            leverage[row] = over(gross_notional[row], money[EQUITY][row]);
-        }
-        for row in 0..STAGED {
-            let debt = money[DEBT_VALUE][row];
-            let of_collateral = debt / money[COLLATERAL_VALUE][row];
-            let health = self.weighted_collateral[row] / debt;
-            ltv[row] = if debt > 0.0 { of_collateral } else { 0.0 };
-            health_factor[row] = if debt > 0.0 { health } else { f64::INFINITY };
+            self.ladder[rows].copy_from_slice(&staged.rungs[..length]);
         }
     }
 }

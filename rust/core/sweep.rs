@@ -4,23 +4,22 @@
 //! over all accounts, block by block. Buckets are computed again when they are asked for:
 //! the kernel gives the same bits each time.
 
-use std::ops::Range;
-
 use crate::batch;
-use crate::block::{Block, Rows};
+use crate::block::Block;
 use crate::book::Book;
 use crate::columns::Fault;
 use crate::error::{Error, Result};
 use crate::exact::ExactSum;
 use crate::keys::NONE;
-use crate::margin::{Joined, Margin, bucket_margin, margin_of, plain_margin};
+use crate::margin::{Joined, sums_of};
 use crate::market::Market;
 use crate::marks::Marks;
 use crate::overflow::overflow_faults;
 use crate::plain::Plain;
 use crate::pools::regroup;
-use crate::results::{MarginColumns, Part, STAGED, Stage};
+use crate::results::{MarginColumns, Part};
 use crate::rules::Rules;
+use crate::staged::{STAGED, Stage};
 use crate::totals::{Rounded, Totals};
 
 /// Accounts for which it is worth to start a thread.
@@ -113,17 +112,19 @@ impl Sweep {
             let rows = block.rows();
             for account in (0..block.accounts()).filter(|account| shown(block, account)) {
                 for bucket in rows.buckets_of(account) {
-                    let bucket_of = rows.bucket(bucket);
-                    let margin = margin_of(&bucket_of, plain, &self.marks, rules, &mut joined);
-                    stage.push(&margin);
+                    stage.begin();
+                    sums_of(&rows, bucket, plain, &self.marks, rules, &mut joined, &mut stage);
                     if stage.is_full() {
-                        part.write(numbers.len() + 1 - STAGED, &mut stage);
+                        stage.conclude(&rules.conventions, |_| {});
+                        part.write(numbers.len() + 1 - STAGED, &stage);
+                        stage.clear();
                     }
                     let number = (block.first_bucket + bucket) as u32;
                     numbers.push(((block.first_account + account) as u32, number));
                 }
             }
-            part.write(numbers.len() - numbers.len() % STAGED, &mut stage);
+            stage.conclude(&rules.conventions, |_| {});
+            part.write(numbers.len() - numbers.len() % STAGED, &stage);
             numbers
         });
         let (account, bucket) = numbers.into_iter().flatten().unzip();
@@ -167,82 +168,34 @@ impl Kernel<'_> {
             for account in first..(first + STAGED).min(accounts) {
                 if self.indeterminate[block.first_account + account] {
                     stage.push_indeterminate();
-                    run.totals.add_indeterminate();
-                } else {
-                    self.account(block, &rows, account, run, stage);
+                    continue;
+                }
+                let buckets = rows.buckets_of(account);
+                stage.begin();
+                if buckets.is_empty() {
+                    stage.take_nothing();
+                }
+                for bucket in buckets.clone() {
+                    let Self { plain, marks, rules, .. } = self;
+                    if bucket != buckets.start {
+                        stage.begin_more();
+                    }
+                    sums_of(&rows, bucket, *plain, marks, rules, &mut run.joined, stage);
+                    if bucket != buckets.start {
+                        stage.end_more(&rules.conventions);
+                    }
                 }
             }
-            run.totals.add_money(stage.money());
+            let totals = &mut run.totals;
+            stage.conclude(&self.rules.conventions, |bucket| totals.add_bucket(bucket));
+            if !stage.are_finite() {
+                let overflown = &mut run.overflown;
+                stage.forget_overflown(|row| overflown.push(block.first_account + first + row));
+            }
+            run.totals.add_accounts(stage);
             part.write(first, stage);
+            stage.clear();
         }
-    }
-
-    #[inline(always)]
-    fn account(
-        &self,
-        block: &Block,
-        rows: &Rows<'_>,
-        account: usize,
-        run: &mut Run,
-        stage: &mut Stage,
-    ) {
-        let buckets = rows.buckets_of(account);
-        let short = self.plain.filter(|_| buckets.len() == 1).and_then(|plain| {
-            let span = rows.span(buckets.start);
-            plain_margin(rows, &span, plain, self.marks, self.rules)
-        });
-        match short {
-            Some(margin) if margin.is_finite() => {
-                run.totals.add_bucket(&margin);
-                run.totals.add_account(&margin);
-                stage.push(&margin);
-            }
-            _ => self.buckets(block.first_account + account, buckets, rows, run, stage),
-        }
-    }
-
-    /// The same of an account with any buckets.
-    #[inline(always)]
-    fn buckets(
-        &self,
-        account: usize,
-        buckets: Range<usize>,
-        rows: &Rows<'_>,
-        run: &mut Run,
-        stage: &mut Stage,
-    ) {
-        let (mut margin, mut finite) = (Margin::default(), true);
-        for number in buckets.clone() {
-            let short = self.plain.and_then(|plain| {
-                plain_margin(rows, &rows.span(number), plain, self.marks, self.rules)
-            });
-            let of_bucket = match short {
-                Some(margin) => margin,
-                None => self.bucket(rows, number, &mut run.joined),
-            };
-            if of_bucket.is_finite() {
-                run.totals.add_bucket(&of_bucket);
-            } else {
-                finite = false;
-            }
-            if number == buckets.start {
-                margin = of_bucket;
-            } else {
-                margin.add(&of_bucket);
-            }
-        }
-        if finite && margin.is_finite() {
-            run.totals.add_account(&margin);
-            stage.push(&margin);
-        } else {
-            run.overflown.push(account);
-            stage.push_indeterminate();
-        }
-    }
-
-    #[inline(never)]
-    fn bucket(&self, rows: &Rows<'_>, number: usize, joined: &mut Joined) -> Margin {
-        bucket_margin(&rows.bucket(number), self.marks, self.rules, joined)
     }
 }
 
@@ -304,7 +257,8 @@ fn sweep_accounts(
 fn check_rows(book: &Book, indeterminate: &[bool], totals: &Rounded) -> Result<()> {
     let is_aside = |account: &&u32| **account == NONE || indeterminate[**account as usize];
     // Where nobody is indeterminate, no row is: one of nobody is a fault, and those were looked at.
-    let is_clean = book.faults.is_empty() && !indeterminate.contains(&true);
+    let is_any = indeterminate.iter().fold(false, |any, is_it| any | is_it);
+    let is_clean = book.faults.is_empty() && !is_any;
     let rows = book.position_account.len() as u64;
     let aside = match is_clean {
         true => 0,

@@ -1,8 +1,9 @@
 //! Totals over the exchange: counts, and money summed exactly.
 
-use crate::exact::{ExactSum, FEW};
+use crate::exact::ExactSum;
 use crate::margin::{Margin, Status};
 use crate::results::MONEY;
+use crate::staged::{STAGED, Stage};
 
 /// Counts by status and sums of money over determinate accounts.
 #[derive(Clone, Default)]
@@ -33,36 +34,31 @@ pub struct Rounded {
 }
 
 impl Totals {
-    /// Counts an account; its money comes by `add_money`.
+    /// Adds accounts that are concluded, column by column.
     #[inline(always)]
-    pub fn add_account(&mut self, account: &Margin) {
-        self.by_status[account.status as usize] += 1;
-        self.positions += u64::from(account.positions);
-        if account.is_liquidatable {
-            self.liquidatable_accounts += 1;
-            self.liquidatable_notional.add(account.gross_notional);
+    pub(crate) fn add_accounts(&mut self, staged: &Stage) {
+        for (status, total) in self.by_status.iter_mut().enumerate() {
+            let is_it = |of_row: &u8| u8::from(*of_row == status as u8);
+            let count = staged.status.iter().fold(0, |count, of_row| count + is_it(of_row));
+            *total += u64::from(count);
         }
-    }
-
-    /// Adds the money of a few accounts, column by column.
-    #[inline(always)]
-    pub fn add_money(&mut self, columns: &[[f64; FEW]]) {
-        for (sum, values) in self.money.iter_mut().zip(columns) {
+        // Beyond the staged rows there is nothing, which is flat.
+        self.by_status[Status::Flat as usize] -= (STAGED - staged.len()) as u64;
+        self.positions += staged.positions[..STAGED].iter().sum::<i64>() as u64;
+        let past = staged.flags.iter().fold(0, |count, flag| count + u8::from(*flag));
+        self.liquidatable_accounts += u64::from(past);
+        for (sum, values) in self.money.iter_mut().zip(staged.money()) {
             sum.add_block(values);
         }
+        self.liquidatable_notional.add_block(&staged.past_notional());
+        self.margin_deficit.add_block(&staged.lacking);
     }
 
-    /// Counts what a bucket lacks.
-    #[inline]
+    /// Counts what a bucket lacks, one of several of an account.
     pub fn add_bucket(&mut self, bucket: &Margin) {
         if bucket.margin_buffer < 0.0 {
             self.margin_deficit.add(-bucket.margin_buffer);
         }
-    }
-
-    /// Counts an account of which nothing is known.
-    pub fn add_indeterminate(&mut self) {
-        self.by_status[Status::Indeterminate as usize] += 1;
     }
 
     /// Adds another part of the exchange.
