@@ -1,11 +1,8 @@
 //! What a bucket owns and owes: balances at full price, and what the weights let count of them.
 
-use std::ops::Range;
-
 use crate::block::{Rows, Span};
 use crate::keys::NONE;
 use crate::marks::{AssetMark, Mark, Marks};
-use crate::plain::Plain;
 use crate::rules::Rules;
 
 /// What is owned and owed.
@@ -58,26 +55,6 @@ impl Collateral {
             self.borrow_maintenance -= value * table.borrow_maintenance_rate;
             self.borrow_initial -= value * table.borrow_initial_rate;
         }
-    }
-
-    /// What some balances, those of a cross bucket that no profit joins, come to where each lies
-    /// in the first slice of its asset; None where one does not.
-    #[inline(always)]
-    pub(crate) fn plain(rows: &Rows<'_>, cash: Range<usize>, plain: &Plain) -> Option<Self> {
-        let (assets, amounts) = (rows.asset, rows.amount);
-        let (mut held, mut weighted_maintenance, mut weighted_initial) = (0.0, 0.0, 0.0);
-        for balance in cash.start..cash.end.min(assets.len()) {
-            let coin = plain.coin(assets[balance]);
-            let value = amounts[balance] * coin.price;
-            if !(value >= 0.0 && value < coin.bound) {
-                return None;
-            }
-            held += value;
-            weighted_maintenance += value * coin.maintenance_weight;
-            weighted_initial += value * coin.initial_weight;
-        }
-        // Without debt, what is held and what it is worth are one sum.
-        Some(Self { held, value: held, weighted_maintenance, weighted_initial, ..Self::default() })
     }
 
     /// What a bucket's balances come to, no profit joining them, with what is posted to it.

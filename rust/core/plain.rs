@@ -72,10 +72,26 @@ impl Plain {
         })
     }
 
-    /// What a bucket's balances need of an asset.
+    /// What some balances, those of a cross bucket that no profit joins, come to where each lies
+    /// in the first slice of its asset; None where one does not.
     #[inline(always)]
-    pub(crate) fn coin(&self, asset: u32) -> &Coin {
-        &self.coins[asset as usize]
+    pub(crate) fn collateral(&self, rows: &Rows<'_>, cash: Range<usize>) -> Option<Collateral> {
+        let (assets, amounts) = (rows.asset, rows.amount);
+        let (mut held, mut weighted_maintenance, mut weighted_initial) = (0.0, 0.0, 0.0);
+        for balance in cash.start..cash.end.min(assets.len()) {
+            let coin = &self.coins[assets[balance] as usize];
+            let value = amounts[balance] * coin.price;
+            if !(value >= 0.0 && value < coin.bound) {
+                return None;
+            }
+            held += value;
+            weighted_maintenance += value * coin.maintenance_weight;
+            weighted_initial += value * coin.initial_weight;
+        }
+        // Without debt, what is held and what it is worth are one sum.
+        let value = held;
+        let none = Collateral::default();
+        Some(Collateral { held, value, weighted_maintenance, weighted_initial, ..none })
     }
 
     /// What is posted to a bucket of one instrument without balances, as collateral; None where

@@ -3,9 +3,8 @@
 //! Columns are sized once and written in place, block by block; nothing is null here. Where
 //! a figure does not apply is told by `MarginColumns::validity`.
 
-use crate::margin::Status;
+use crate::conclusion::Status;
 use crate::memory::Buffer;
-use crate::staged::Stage;
 
 /// Columns of money, in the order of the contract.
 pub const MONEY: [&str; 12] = [
@@ -134,11 +133,11 @@ impl MarginColumns {
 
 /// Neighbouring rows of `MarginColumns`, to be written by one thread.
 pub(crate) struct Part<'a> {
-    status: &'a mut [u8],
-    is_liquidatable: &'a mut [bool],
-    numbers: [&'a mut [f64]; NUMBERS],
-    positions: &'a mut [i64],
-    ladder: &'a mut [u32],
+    pub(crate) status: &'a mut [u8],
+    pub(crate) is_liquidatable: &'a mut [bool],
+    pub(crate) numbers: [&'a mut [f64]; NUMBERS],
+    pub(crate) positions: &'a mut [i64],
+    pub(crate) ladder: &'a mut [u32],
 }
 
 impl<'a> Part<'a> {
@@ -154,22 +153,6 @@ impl<'a> Part<'a> {
             numbers: self.numbers.each_mut().map(|column| cut(column, length)),
             positions: cut(&mut self.positions, length),
             ladder: if self.ladder.is_empty() { &mut [] } else { cut(&mut self.ladder, length) },
-        }
-    }
-
-    /// Writes the rows that were staged and concluded, from row `first` on.
-    #[inline(always)]
-    pub(crate) fn write(&mut self, first: usize, staged: &Stage) {
-        let length = staged.len();
-        let rows = first..first + length;
-        self.status[rows.clone()].copy_from_slice(&staged.status[..length]);
-        self.is_liquidatable[rows.clone()].copy_from_slice(&staged.flags[..length]);
-        self.positions[rows.clone()].copy_from_slice(&staged.positions[..length]);
-        for (column, values) in self.numbers.iter_mut().zip(&staged.numbers) {
-            column[rows.clone()].copy_from_slice(&values[..length]);
-        }
-        if !self.ladder.is_empty() {
-            self.ladder[rows].copy_from_slice(&staged.rungs[..length]);
         }
     }
 }

@@ -5,14 +5,13 @@
 //! bits of `Sums::conclude` and `Margin::add`. Most rows have one bucket.
 
 use crate::collateral::Collateral;
-use crate::conclusion::{Positions, Sink, Sums};
+use crate::conclusion::{Margin, Positions, Sink, Status, Sums};
 use crate::conventions::Conventions;
 use crate::exact::FEW;
 use crate::keys::NONE;
-use crate::margin::{Margin, Status};
 use crate::results::{
     COLLATERAL_VALUE, DEBT_VALUE, EQUITY, GROSS_NOTIONAL, MAINTENANCE_MARGIN, MARGIN_BALANCE,
-    MONEY, NUMBERS,
+    MONEY, NUMBERS, Part,
 };
 use crate::trigger::Trigger;
 
@@ -162,6 +161,22 @@ impl Stage {
         self.begin();
         self.unknown.push(self.slot);
         self.take_nothing();
+    }
+
+    /// Copies the rows, concluded, to a part of the result columns, from row `first` on.
+    #[inline(always)]
+    pub(crate) fn copy_to(&self, part: &mut Part<'_>, first: usize) {
+        let length = self.rows;
+        let rows = first..first + length;
+        part.status[rows.clone()].copy_from_slice(&self.status[..length]);
+        part.is_liquidatable[rows.clone()].copy_from_slice(&self.flags[..length]);
+        part.positions[rows.clone()].copy_from_slice(&self.positions[..length]);
+        for (column, values) in part.numbers.iter_mut().zip(&self.numbers) {
+            column[rows.clone()].copy_from_slice(&values[..length]);
+        }
+        if !part.ladder.is_empty() {
+            part.ladder[rows].copy_from_slice(&self.rungs[..length]);
+        }
     }
 
     /// The sums in a slot.

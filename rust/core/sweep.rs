@@ -116,7 +116,7 @@ impl Sweep {
                     sums_of(&rows, bucket, plain, &self.marks, rules, &mut joined, &mut stage);
                     if stage.is_full() {
                         stage.conclude(&rules.conventions, |_| {});
-                        part.write(numbers.len() + 1 - STAGED, &stage);
+                        stage.copy_to(&mut part, numbers.len() + 1 - STAGED);
                         stage.clear();
                     }
                     let number = (block.first_bucket + bucket) as u32;
@@ -124,7 +124,7 @@ impl Sweep {
                 }
             }
             stage.conclude(&rules.conventions, |_| {});
-            part.write(numbers.len() - numbers.len() % STAGED, &stage);
+            stage.copy_to(&mut part, numbers.len() - numbers.len() % STAGED);
             numbers
         });
         let (account, bucket) = numbers.into_iter().flatten().unzip();
@@ -193,7 +193,7 @@ impl Kernel<'_> {
                 stage.forget_overflown(|row| overflown.push(block.first_account + first + row));
             }
             run.totals.add_accounts(stage);
-            part.write(first, stage);
+            stage.copy_to(part, first);
             stage.clear();
         }
     }
