@@ -53,12 +53,10 @@ impl ExactSum {
         let signed = if bits >> 63 == 1 { -mantissa } else { mantissa };
         let wide = i128::from(signed) << (shift % LIMB_BITS);
         let limb = (shift / LIMB_BITS) as usize;
-        let [low, middle, high] = &mut self.limbs[limb..limb + 3] else {
-            return;
-        };
-        *low += i64::from(wide as u32);
-        *middle += i64::from((wide >> 32) as u32);
-        *high += (wide >> 64) as i64;
+        let limbs = &mut self.limbs[limb..limb + 3];
+        limbs[0] += i64::from(wide as u32);
+        limbs[1] += i64::from((wide >> 32) as u32);
+        limbs[2] += (wide >> 64) as i64;
         self.pending += 1;
         if self.pending >= CARRY_EVERY {
             self.carry();

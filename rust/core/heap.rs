@@ -47,13 +47,13 @@ impl Heap {
 
     /// Adds the sums of others; nothing waits in either.
     pub(crate) fn merge(&mut self, other: &Self) {
-        debug_assert!(self.held == 0 && other.held == 0);
+        assert!(self.held == 0 && other.held == 0);
         self.sums.iter_mut().zip(&other.sums).for_each(|(mine, theirs)| mine.merge(theirs));
     }
 
     /// The sum in a lane, of which nothing waits.
     pub(crate) fn sum(&self, lane: usize) -> &ExactSum {
-        debug_assert!(self.held == 0);
+        assert!(self.held == 0);
         &self.sums[lane]
     }
 }

@@ -327,10 +327,6 @@ impl WithSimd for Above<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { tiers, edge, contracts, prices, required } = self;
         let [least, most] = prices.span.map(|value| contracts * value);
-        let is_reached = |tier: &Tier| match edge {
-            TierEdge::Upper => tier.floor <= most,
-            TierEdge::Lower => tier.floor < most,
-        };
         let (lowest, above) = tiers[tier_at(tiers, least, edge)..].split_first().expect("a tier");
         let (zero, contracts) = (simd.splat_f64s(0.0), simd.splat_f64s(contracts));
         let values = S::as_simd_f64s(&prices.value).0;
@@ -344,7 +340,7 @@ impl WithSimd for Above<'_> {
         for (required, value) in required.iter_mut().zip(values) {
             *required = its(lowest, simd.mul_f64s(contracts, *value));
         }
-        for tier in above.iter().take_while(|tier| is_reached(tier)) {
+        for tier in above.iter().take_while(|tier| tier.is_reached(most, edge)) {
             let floor = simd.splat_f64s(tier.floor);
             for (required, value) in required.iter_mut().zip(values) {
                 let notional = simd.mul_f64s(contracts, *value);

@@ -10,7 +10,7 @@ use std::ops::Range;
 use crate::block::{Rows, Special};
 use crate::collateral::Collateral;
 use crate::conclusion::Positions;
-use crate::conventions::{Initial, OpenOrders, ProfitAndLoss, TierEdge};
+use crate::conventions::{Initial, OpenOrders, ProfitAndLoss};
 use crate::keys::NONE;
 use crate::market::Kind;
 use crate::marks::{AssetMark, Mark, Marks};
@@ -277,12 +277,11 @@ impl Line {
         if self.bound == f64::NEG_INFINITY {
             return None;
         }
-        let at_floor = rules.conventions.tier_edge == TierEdge::Upper;
-        let reaches = |tier: &Tier| tier.floor < size || (at_floor && tier.floor == size);
+        let edge = rules.conventions.tier_edge;
         let mut tiers = rules.tiers.table(self.tiers);
         // Most sizes beyond the first tier are in the next ones: no search by halves.
         while let [_, rest @ ..] = tiers
-            && rest.first().is_some_and(reaches)
+            && rest.first().is_some_and(|tier| tier.is_reached(size, edge))
         {
             tiers = rest;
         }

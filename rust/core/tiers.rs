@@ -7,7 +7,7 @@
 
 use crate::columns::LIMIT;
 use crate::conventions::{TierEdge, TierMode};
-use crate::keys::Names;
+use crate::names::Names;
 
 /// One row of the `tiers` frame.
 #[derive(Clone, Debug)]
@@ -103,13 +103,18 @@ impl Tiers {
     }
 }
 
+impl Tier {
+    /// Whether a size is in this tier, or in one above it.
+    #[inline(always)]
+    pub(crate) fn is_reached(&self, size: f64, edge: TierEdge) -> bool {
+        self.floor < size || (edge == TierEdge::Upper && self.floor == size)
+    }
+}
+
 /// The index of the tier that a size falls in.
 #[inline]
 pub fn tier_at(table: &[Tier], size: f64, edge: TierEdge) -> usize {
-    match edge {
-        TierEdge::Upper => table[1..].partition_point(|tier| tier.floor <= size),
-        TierEdge::Lower => table[1..].partition_point(|tier| tier.floor < size),
-    }
+    table[1..].partition_point(|tier| tier.is_reached(size, edge))
 }
 
 fn push(table: &mut Vec<Tier>, row: &TierRow) -> Result<(), String> {
