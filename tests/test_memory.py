@@ -12,7 +12,7 @@ import pytest
 import margrave as mg
 from command_line import FRAMES, names
 from cut_night import CUT, make_whole, run
-from margrave import memory, night
+from margrave import _core, engine, memory, night
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +112,16 @@ def test_the_limit_of_any_group_above_counts(groups: Path) -> None:
     (groups / "outer" / "memory.max").write_text("max\n")
     assert memory._of_group(groups, groups / "own") == 1000 - 300 + 50
     assert memory._of_group(groups, groups / "none") == 1 << 62
+
+
+@pytest.mark.parametrize(("rows_of_a_large_book", "kept"), [(1, [1 << 30]), (1 << 40, [])])
+def test_a_large_book_leaves_memory_for_the_next_one(
+    monkeypatch: pytest.MonkeyPatch, rows_of_a_large_book: int, kept: list[int]
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(engine, "_MANY", rows_of_a_large_book)
+    monkeypatch.setattr(memory, "free", lambda: 8 << 30)
+    monkeypatch.setattr(_core, "keep_memory", asked.append)
+    exchange = mg.generate(accounts=5, seed=1)
+    mg.Book(exchange.positions, exchange.balances, exchange.instruments)
+    assert asked == kept
