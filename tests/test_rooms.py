@@ -87,6 +87,7 @@ RUST_FLOW = [
     "exact",
     "digest",
     "keys",
+    "names",
     "shards",
     "hashes",
     "partition",

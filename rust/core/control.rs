@@ -13,7 +13,8 @@ use crate::book::Book;
 use crate::columns::View;
 use crate::error::{Error, Result};
 use crate::exact::ExactSum;
-use crate::keys::{NONE, Names};
+use crate::keys::NONE;
+use crate::names::Names;
 use crate::sweep::{Sweep, THREAD_ACCOUNTS};
 
 /// Rows of one frame.

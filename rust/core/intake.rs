@@ -7,8 +7,9 @@ use std::ops::Range;
 use crate::batch;
 use crate::columns::{BLOCK, Fault, Numbers, Reason};
 use crate::holdings::{Balances, Positions};
-use crate::keys::{Finder, Ids, NONE, Names};
+use crate::keys::{Ids, NONE};
 use crate::memory::slice_length;
+use crate::names::{Finder, Names};
 use crate::partition::{Cut, Owners, Placer, Width};
 use crate::records::{BalanceRecord, PositionRecord, Source};
 

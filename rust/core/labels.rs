@@ -5,8 +5,9 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::block::Block;
 use crate::book::Book;
-use crate::keys::{NONE, Names};
+use crate::keys::NONE;
 use crate::marks::Marks;
+use crate::names::Names;
 
 /// The name of each bucket, as a code into distinct texts.
 pub struct Labels {

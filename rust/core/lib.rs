@@ -41,6 +41,7 @@ pub mod margin;
 pub mod market;
 pub mod marks;
 pub mod memory;
+pub mod names;
 mod onset;
 mod outlook;
 mod overflow;

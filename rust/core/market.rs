@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::columns::{Fault, Numbers, Reason};
-use crate::keys::{Ids, NONE, Names};
+use crate::keys::{Ids, NONE};
+use crate::names::Names;
 
 /// A number for each factor, by its name: an instrument, an asset, a base asset, or `*`.
 pub type Factors = BTreeMap<String, f64>;

@@ -4,7 +4,7 @@
 //! weight, `sum(slice * weight)`. What a table says of debt stands in its first row.
 
 use crate::columns::LIMIT;
-use crate::keys::Names;
+use crate::names::Names;
 
 /// One row of the `weights` frame.
 #[derive(Clone, Debug)]
