@@ -26,7 +26,7 @@ pub struct Accounts {
 const PART_RUNS: usize = 32768;
 /// Parts at most: each has an open end that a thread writes to.
 const MOST_PARTS: usize = 4096;
-/// Rows that are looked at at a time, a multiple of 64.
+/// Rows that are looked at at a time, or more.
 const RANGE: usize = 1 << 18;
 /// Rows for which it is worth to start a thread.
 const THREAD_ROWS: usize = 1 << 14;
@@ -212,16 +212,18 @@ fn rank(
     total: usize,
     threads: usize,
 ) -> (Vec<(u32, u32)>, Vec<Vec<u32>>) {
-    // A bit for each row where an account appears first, and how many are before each word.
-    let mut is_first = vec![0u64; total.div_ceil(64)];
-    let mut before = vec![0u32; is_first.len()];
-    let tasks = is_first.chunks_mut(RANGE / 64).zip(before.chunks_mut(RANGE / 64)).enumerate();
-    let counts = batch::map(threads, tasks.collect(), |(range, (words, before))| {
-        mark(parts, range * RANGE, words);
+    // For 32 rows each: a bit for each row where an account appears first, and above them how
+    // many do before.
+    let mut words = vec![0u64; total.div_ceil(32)];
+    let range = RANGE.max(total / (16 * threads)) / 32;
+    let tasks = words.chunks_mut(range).enumerate().collect();
+    let counts = batch::map(threads, tasks, |(number, words): (usize, &mut [u64])| {
+        mark(parts, 32 * range * number, words);
         let mut count = 0;
-        for (before, word) in before.iter_mut().zip(words) {
-            *before = count;
-            count += word.count_ones();
+        for word in words {
+            let here = u64::from(word.count_ones());
+            *word |= count << 32;
+            count += here;
         }
         count as usize
     });
@@ -230,18 +232,17 @@ fn rank(
     let take = |count: &usize| rest.split_off_mut(..*count).unwrap_or_default();
     let starts = counts.iter().scan(0, |next, count| {
         let start = *next;
-        *next += *count as u32;
+        *next += *count as u64;
         Some(start)
     });
-    let tasks = counts.iter().map(take).zip(before.chunks_mut(RANGE / 64)).zip(starts);
-    let tasks = tasks.zip(is_first.chunks(RANGE / 64)).enumerate().collect();
-    batch::map(threads, tasks, |(range, (((first, before), start), words))| {
-        before.iter_mut().for_each(|before| *before += start);
-        locate(frames, range * RANGE, words, first);
+    let tasks = counts.iter().map(take).zip(words.chunks_mut(range)).zip(starts);
+    batch::map(threads, tasks.enumerate().collect(), |(number, ((first, words), start))| {
+        words.iter_mut().for_each(|word| *word += start << 32);
+        locate(frames, 32 * range * number, words, first);
     });
     let rank_of = |row: &u32| {
-        let below = is_first[*row as usize / 64] & ((1 << (row % 64)) - 1);
-        before[*row as usize / 64] + below.count_ones()
+        let word = words[*row as usize / 32];
+        (word >> 32) as u32 + (word as u32 & ((1 << (row % 32)) - 1)).count_ones()
     };
     let ranks = batch::map(threads, parts.iter().collect(), |part: &Part| {
         part.firsts.iter().map(rank_of).collect()
@@ -251,13 +252,13 @@ fn rank(
 
 /// Sets the bits of the rows from `begin` on where an account of any part appears first.
 fn mark(parts: &[Part], begin: usize, words: &mut [u64]) {
-    let end = begin + 64 * words.len();
+    let end = begin + 32 * words.len();
     for part in parts {
         // A part's ids come in order of their first rows.
         let from = part.firsts.partition_point(|row| (*row as usize) < begin);
         let here = part.firsts[from..].iter().take_while(|row| (**row as usize) < end);
         for row in here.map(|row| *row as usize - begin) {
-            words[row / 64] |= 1 << (row % 64);
+            words[row / 32] |= 1 << (row % 32);
         }
     }
 }
@@ -268,9 +269,9 @@ fn locate(frames: &[&Ids], begin: usize, words: &[u64], first: &mut [(u32, u32)]
     let (mut frame, mut start) = (0, 0);
     let mut places = first.iter_mut();
     for (word, bits) in words.iter().enumerate() {
-        let mut bits = *bits;
+        let mut bits = *bits as u32;
         while bits != 0 {
-            let row = begin + word * 64 + bits.trailing_zeros() as usize;
+            let row = begin + word * 32 + bits.trailing_zeros() as usize;
             bits &= bits - 1;
             while row - start >= frames[frame].len() {
                 start += frames[frame].len();
