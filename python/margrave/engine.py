@@ -65,9 +65,8 @@ RANGES = {
     if column.kind == "number" and frame != "scenarios"
 }
 
-#: Positions from which on a book may keep more memory for the next one, and what part of the
-#: memory that is free.
-_MANY, _KEPT = 1_000_000, 8
+#: Positions from which on a book may keep more memory for the next one.
+_MANY = 1_000_000
 
 
 def version() -> str:
@@ -147,7 +146,7 @@ def build_book(
 ) -> CoreBook:
     """Return the book of checked frames; its faults are the caller's to look at."""
     if positions.height >= _MANY:
-        _core.keep_memory(memory.free() // _KEPT)
+        _core.keep_memory(memory.free())
     return _core.build_book(positions, balances, accounts, instruments, RANGES, threads)
 
 
@@ -361,7 +360,7 @@ def release_memory() -> int:
     """Give the memory that is kept for the next call back to the system; return its bytes.
 
     Large buffers of a book or a sweep that is gone are kept, because fresh memory costs more than
-    the arithmetic does: up to 512 MiB, or an eighth of what was free when a book of a million
+    the arithmetic does: up to 512 MiB, or a quarter of what was free when a book of a million
     positions or more was built. Call this where a long-lived process has swept its
     last night for a while. What books, sweeps and frames in use hold is not touched.
 

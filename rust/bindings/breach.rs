@@ -60,7 +60,7 @@ pub(crate) fn run_breach(
         Ok((base, breaches))
     };
     let (base, breaches) = detached(py, run)?.map_err(Refused)?;
-    Ok((shown(py, base, book, rules)?, breaches_table(breaches)?))
+    Ok((shown(py, base, book, rules, threads)?, breaches_table(breaches)?))
 }
 
 /// A shock, and bad debt, notional past the line and accounts past it there.
@@ -99,7 +99,7 @@ pub(crate) fn run_reverse_stress(
     let (base, reached) = detached(py, run)?.map_err(Refused)?;
     let figures = reached
         .map(|at| (at.shock, at.bad_debt, at.liquidatable_notional, at.liquidatable_accounts));
-    Ok((shown(py, base, book, rules)?, figures))
+    Ok((shown(py, base, book, rules, threads)?, figures))
 }
 
 /// Shock and kind of every account.

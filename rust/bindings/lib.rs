@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use margrave_core::exact::ExactSum;
+use margrave_core::keys::NONE;
 use margrave_core::labels::Labels;
 use margrave_core::results::MarginColumns;
 use margrave_core::scenarios::Scenario;
@@ -52,10 +53,12 @@ impl Book {
     /// and its row of the accounts frame, or null.
     fn account_rows(&self) -> PyResult<Table> {
         let (frames, rows) = self.book.first.iter().copied().unzip();
+        let mut listed = self.book.account_row.clone();
+        listed.resize(self.book.accounts(), NONE); // empty without an accounts frame
         Table::new(vec![
             ("frame", outputs::codes(frames)),
             ("row", outputs::codes(rows)),
-            ("account_row", outputs::codes(self.book.account_row.clone())),
+            ("account_row", outputs::codes(listed)),
         ])
     }
 
@@ -164,7 +167,7 @@ fn run_sweep(
     let threads = batch::threads(threads);
     let run = || sweep::Sweep::run(b, m, r, quarantine, threads);
     let sweep = detached(py, run)?.map_err(Refused)?;
-    shown(py, sweep, book, rules)
+    shown(py, sweep, book, rules, threads)
 }
 
 /// A sweep whose columns are Python's.
@@ -173,10 +176,11 @@ fn shown(
     mut sweep: sweep::Sweep,
     book: Py<Book>,
     rules: Py<Rules>,
+    threads: usize,
 ) -> PyResult<Sweep> {
     let ladder = &rules.get().0.conventions.ladder;
     let accounts = std::mem::replace(&mut sweep.accounts, MarginColumns::new(0, false));
-    let accounts = Table::of_fields(outputs::margins(accounts, ladder).into_iter());
+    let accounts = Table::of_fields(outputs::margins(accounts, ladder, threads).into_iter());
     let accounts = Py::new(py, accounts?)?;
     Ok(Sweep { sweep, book, rules, accounts, labels: OnceLock::new() })
 }
@@ -209,7 +213,7 @@ fn run_stress(
     let outcomes = outputs::outcomes(&stress.outcomes)?;
     let sums = outputs::outcome_sums(&stress.outcomes);
     let worst = outputs::worst(stress.worst)?;
-    Ok((shown(py, base, book, rules)?, outcomes, sums, worst))
+    Ok((shown(py, base, book, rules, threads)?, outcomes, sums, worst))
 }
 
 #[pymethods]
@@ -264,7 +268,7 @@ impl Sweep {
             outputs::named("account", outputs::codes(buckets.account)),
             outputs::named("bucket_id", outputs::texts(&labels.names, codes.iter())),
         ];
-        let margins = outputs::margins(buckets.margins, &rules.conventions.ladder);
+        let margins = outputs::margins(buckets.margins, &rules.conventions.ladder, threads);
         Table::of_fields(own.into_iter().chain(margins))
     }
 
@@ -285,10 +289,10 @@ fn release_memory() -> usize {
     margrave_core::memory::release()
 }
 
-/// Allows so many bytes to be kept for the next call, 512 MiB at least.
+/// Allows a quarter of `free` bytes to be kept for the next call, 512 MiB at least.
 #[pyfunction]
-fn keep_memory(size: usize) {
-    margrave_core::memory::keep(size);
+fn keep_memory(free: usize) {
+    margrave_core::memory::keep(free);
 }
 
 /// BLAKE3 over named frames, all together and each alone: 64 hex digits each. The order is that

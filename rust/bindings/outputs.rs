@@ -18,7 +18,7 @@ use margrave_core::conventions::Rung;
 use margrave_core::exact::ExactSum;
 use margrave_core::keys::NONE;
 use margrave_core::labels::Labels;
-use margrave_core::margin::{STATUS, Status};
+use margrave_core::margin::STATUS;
 use margrave_core::memory;
 use margrave_core::names::Names;
 use margrave_core::positions::{PRICE_KIND, PositionColumns};
@@ -45,10 +45,19 @@ fn numbers(values: memory::Buffer<f64>, nulls: Option<NullBuffer>) -> ArrayRef {
     Arc::new(Float64Array::new(ScalarBuffer::from(adopted(values)), nulls))
 }
 
-/// One bit a row; None where all are set.
-fn bits(rows: usize, is_set: impl Fn(usize) -> bool) -> Option<NullBuffer> {
-    let bits = NullBuffer::new(BooleanBuffer::collect_bool(rows, is_set));
-    (bits.null_count() > 0).then_some(bits)
+/// Bits as Arrow has them, one a row.
+fn flags(bits: Bits) -> BooleanBuffer {
+    let rows = bits.len();
+    match bits.into_words() {
+        Some(words) => BooleanBuffer::new(Buffer::from(words), 0, rows),
+        None => BooleanBuffer::new_set(rows),
+    }
+}
+
+/// The same as validity; None where all are set.
+fn validity(bits: Bits) -> Option<NullBuffer> {
+    let nulls = NullBuffer::new(flags(bits));
+    (nulls.null_count() > 0).then_some(nulls)
 }
 
 /// A column with its name and type.
@@ -60,18 +69,12 @@ pub(crate) fn named(name: &str, column: ArrayRef) -> Named {
 }
 
 /// The columns of accounts or buckets, in the order of the contract.
-pub(crate) fn margins(margins: MarginColumns, ladder: &[Rung]) -> Vec<Named> {
+pub(crate) fn margins(margins: MarginColumns, ladder: &[Rung], threads: usize) -> Vec<Named> {
     let rows = margins.len();
-    let status = &margins.status;
-    let determinate = bits(rows, |row| status[row] != Status::Indeterminate as u8);
-    let holds = |of: &[f64]| {
-        let above = bits(rows, |row| of[row] > 0.0);
-        // What nothing is known of has 0 there.
-        above.or_else(|| determinate.clone())
-    };
-    let with_notional = holds(margins.number("gross_notional"));
-    let with_equity = holds(margins.number("equity"));
-    let flags = BooleanBuffer::from(margins.is_liquidatable.as_slice());
+    let [determinate, with_notional, with_equity, is_liquidatable] = margins.bits(threads);
+    let [determinate, with_notional, with_equity] =
+        [determinate, with_notional, with_equity].map(validity);
+    let flags = flags(is_liquidatable);
     let mut columns: Vec<Named> = vec![
         words("status", adopted(margins.status), None, &STATUS),
         named("is_liquidatable", Arc::new(BooleanArray::new(flags, determinate.clone()))),
@@ -88,7 +91,10 @@ pub(crate) fn margins(margins: MarginColumns, ladder: &[Rung]) -> Vec<Named> {
     let positions = ScalarBuffer::from(adopted(margins.positions));
     columns.push(named("positions", Arc::new(Int64Array::new(positions, determinate))));
     if ladder.is_empty() {
-        columns.push(named("ladder", Arc::new(StringViewArray::new_null(rows))));
+        let none = StringViewArray::new_null(0);
+        let untouched = ScalarBuffer::from(adopted(memory::Buffer::<u128>::zeroed(rows)));
+        let nulls = Some(NullBuffer::new_null(rows));
+        columns.push(named("ladder", Arc::new(viewed(untouched, &none, nulls))));
     } else {
         let mut names = Names::default();
         let codes: Vec<u32> = ladder.iter().map(|rung| names.add(&rung.name)).collect();
@@ -212,26 +218,21 @@ pub(crate) fn control(control: &margrave_core::control::Control) -> Control {
 
 /// What a sweep says of each input position.
 pub(crate) fn positions(rows: PositionColumns, labels: &Labels, threads: usize) -> PyResult<Table> {
-    let nulls = |bits: Bits| -> Option<NullBuffer> {
-        let length = bits.len();
-        let words = Buffer::from(bits.into_words()?);
-        Some(NullBuffer::new(BooleanBuffer::new(words, 0, length)))
-    };
-    let known = nulls(rows.is_known);
+    let known = validity(rows.is_known);
     let names = labels_of(&rows.bucket, known.clone(), labels, threads);
     let tier = Int64Array::new(ScalarBuffer::from(adopted(rows.tier)), known.clone());
     let kind = words("liquidation_price_kind", adopted(rows.kind), known.clone(), &PRICE_KIND);
     let columns = [
         named("bucket_id", names),
-        named("mark_price", numbers(rows.mark_price, nulls(rows.is_marked))),
+        named("mark_price", numbers(rows.mark_price, validity(rows.is_marked))),
         named("notional", numbers(rows.notional, known.clone())),
         named("unrealized_pnl", numbers(rows.unrealized_pnl, known.clone())),
         named("tier", Arc::new(tier)),
         named("maintenance_margin", numbers(rows.maintenance_margin, known.clone())),
         named("initial_margin", numbers(rows.initial_margin, known)),
-        named("liquidation_price", numbers(rows.liquidation_price, nulls(rows.is_reached))),
+        named("liquidation_price", numbers(rows.liquidation_price, validity(rows.is_reached))),
         kind,
-        named("bankruptcy_price", numbers(rows.bankruptcy_price, nulls(rows.is_bankrupted))),
+        named("bankruptcy_price", numbers(rows.bankruptcy_price, validity(rows.is_bankrupted))),
     ];
     Table::of_fields(columns.into_iter())
 }

@@ -77,6 +77,21 @@ impl Bits {
         Self { words: if set == rows { Vec::new() } else { words }, rows }
     }
 
+    /// Several columns, each of its own runs.
+    pub(crate) fn join_all<const N: usize>(
+        rows: usize,
+        parts: impl Iterator<Item = [Run; N]>,
+    ) -> [Self; N] {
+        let mut columns = [const { Vec::new() }; N];
+        for part in parts {
+            columns
+                .iter_mut()
+                .zip(part)
+                .for_each(|(column, run): (&mut Vec<Run>, _)| column.push(run));
+        }
+        columns.map(|runs| Self::join(rows, runs.into_iter()))
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows

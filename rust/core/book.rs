@@ -22,11 +22,14 @@ use crate::keys::{Ids, NONE};
 use crate::memory::{Buffer, KEPT};
 use crate::names::Names;
 use crate::partition::{Grouped, Parts, Width};
-use crate::records::{BalanceRecord, PositionRecord, Source};
+use crate::records::{BalanceRecord, PositionRecord, RareRecord, Source};
 use crate::slabs::Slabs;
 
 /// Accounts in a block.
 pub const BLOCK_ACCOUNTS: usize = 1024;
+/// Bytes of a row of the account frame: what a sweep takes once the records are gone, so they may
+/// take as much.
+const FRAME_ROW: usize = 160;
 /// Rows for which it is worth to start a thread.
 const THREAD_ROWS: usize = 1 << 14;
 
@@ -42,7 +45,8 @@ pub struct Book {
     pub first: Vec<(u32, u32)>,
     /// For each account, its id, where ids are integers.
     pub account_ids: Option<Arc<Buffer<i64>>>,
-    /// For each account, its row of the accounts frame; `NONE` where it has none.
+    /// For each account, its row of the accounts frame, `NONE` where it has none; empty where the
+    /// frame has no rows.
     pub account_row: Vec<u32>,
     /// Bad rows, in order of frame, row and column.
     pub faults: Vec<Fault>,
@@ -71,11 +75,16 @@ impl Book {
     ///
     /// `Error::Data` where there are 2^32 - 1 rows or more.
     pub fn build(input: BookInput, threads: usize) -> Result<Self> {
-        Self::build_by(input, KEPT, threads)
+        Self::build_by(input, |accounts| KEPT.max(accounts * FRAME_ROW), threads)
     }
 
-    /// The same with the records of so many bytes alive at a time, about.
-    fn build_by(input: BookInput, at_once: usize, threads: usize) -> Result<Self> {
+    /// The same with the records of so many bytes alive at a time, about, as `at_once` says of
+    /// a number of accounts.
+    fn build_by(
+        input: BookInput,
+        at_once: impl Fn(usize) -> usize,
+        threads: usize,
+    ) -> Result<Self> {
         let BookInput { positions, balances, accounts, instruments: listed } = input;
         let none = Ids::integers(Values::new(Vec::new()), None);
         let frames = [&positions.account, &balances.account, accounts.as_ref().unwrap_or(&none)];
@@ -106,7 +115,7 @@ impl Book {
         let bytes = |stand: bool, of_record: usize| if stand { 0 } else { of_record };
         let held = (&*position_account, bytes(held_stand, size_of::<PositionRecord>()));
         let owned = (&*balance_account, bytes(owned_stand, size_of::<BalanceRecord>()));
-        let passes = intake::passes(width, [held, owned], at_once, threads);
+        let passes = intake::passes(width, [held, owned], at_once(first.len()), threads);
         let owners =
             |parts: &Range<usize>, stand: bool| (!stand).then(|| width.owners(parts.clone()));
         let codes = (&*position_account, &mut *position_instrument);
@@ -133,7 +142,7 @@ impl Book {
                 indeterminate[account as usize] = true;
             }
         }
-        let mut account_row = vec![NONE; first.len()];
+        let mut account_row = vec![NONE; if account_account.is_empty() { 0 } else { first.len() }];
         for (row, account) in account_account.iter().enumerate() {
             if *account != NONE {
                 account_row[*account as usize] = row as u32;
@@ -151,24 +160,31 @@ impl Book {
                 amount: amounts[row],
             }));
         };
-        let read = (read_positions, read_balances);
+        let read_rare = |from: usize, owners: &[u32], rare: &mut Vec<RareRecord>| {
+            source.read_rare(from, owners, rare);
+        };
+        let read = (read_positions, read_rare, read_balances);
         let size = 4 * position_account.len() + 3 * first.len() + 2 * balance_account.len();
         let slabs = Slabs::new(size, threads);
-        let builder = || Builder::new(&source, instruments.len(), assets.len(), slabs.filler());
-        let (mut held, mut owned) = (held.cut, owned.cut);
+        let builder = || Builder::new(instruments.len(), assets.len(), slabs.filler());
+        let (mut held, mut rare): (Vec<_>, Vec<_>) = held.cut.into_iter().unzip();
+        let mut owned = owned.cut;
         let mut blocks = Vec::new();
         for (pass, parts) in passes.into_iter().enumerate() {
             if pass > 0 {
-                drop((mem::take(&mut held), mem::take(&mut owned))); // before more is taken
+                // Before more is taken.
+                drop((mem::take(&mut held), mem::take(&mut rare), mem::take(&mut owned)));
                 let codes = (&*position_account, &*position_instrument);
                 let of_positions = owners(&parts, held_stand);
-                held = intake::more_positions(&source, codes, of_positions, threads);
+                let more = intake::more_positions(&source, codes, of_positions, threads);
+                (held, rare) = more.into_iter().unzip();
                 let codes = (&*balance_account, &*balance_asset);
                 let of_balances = owners(&parts, owned_stand);
                 owned = intake::more_balances(&balances, codes, of_balances, threads);
             }
             let rows = (
                 Parts::new(held_stand, &held, &position_account),
+                Parts::new(held_stand, &rare, &position_account),
                 Parts::new(owned_stand, &owned, &balance_account),
             );
             let runs = (parts, width);
@@ -262,9 +278,14 @@ fn by_frame(
 
 /// The blocks of the accounts of some parts; the closures read rows that stand.
 fn build_blocks<'a>(
-    (positions, balances): (Parts<'_, PositionRecord>, Parts<'_, BalanceRecord>),
-    (position, balance): &(
+    (positions, rare, balances): (
+        Parts<'_, PositionRecord>,
+        Parts<'_, RareRecord>,
+        Parts<'_, BalanceRecord>,
+    ),
+    (position, rare_one, balance): &(
         impl Fn(usize, &[u32], &mut Vec<PositionRecord>) + Sync,
+        impl Fn(usize, &[u32], &mut Vec<RareRecord>) + Sync,
         impl Fn(usize, &[u32], &mut Vec<BalanceRecord>) + Sync,
     ),
     builder: &(impl Fn() -> Builder<'a> + Sync),
@@ -275,15 +296,17 @@ fn build_blocks<'a>(
     let built = batch::map(threads, batch::ranges(parts.len(), 16 * threads), |run| {
         let mut builder = builder();
         let (mut held, mut owned) = (Grouped::default(), Grouped::default());
+        let mut said = Grouped::default();
         let mut blocks = Vec::new();
         for part in run {
             let part = parts.start + part;
             let accounts = width.accounts(part);
             positions.group(part, accounts.clone(), position, &mut held);
+            rare.group(part, accounts.clone(), rare_one, &mut said);
             balances.group(part, accounts.clone(), balance, &mut owned);
             for first in accounts.clone().step_by(BLOCK_ACCOUNTS) {
                 let block = first..(first + BLOCK_ACCOUNTS).min(accounts.end);
-                blocks.push(builder.build(&held, &owned, block, indeterminate));
+                blocks.push(builder.build((&held, &said), &owned, block, indeterminate));
             }
         }
         blocks
@@ -303,7 +326,7 @@ pub(crate) fn number_buckets(blocks: &mut [Block]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::columns::Range;
+    use crate::columns::{Range, Validity};
 
     fn numbers(name: &'static str, values: impl Iterator<Item = f64>) -> Numbers {
         Numbers::new(name, Range::Any, Values::new(values.collect::<Vec<f64>>()))
@@ -333,11 +356,20 @@ mod tests {
                     "entry_price",
                     (0..40_000).map(|row| f64::from(row % 97) + 0.1),
                 ),
-                isolated: None,
-                isolated_margin: None,
-                leverage: None,
-                tier_table: None,
-                open_buy: None,
+                isolated: Some(Values::new(
+                    (0..40_000).map(|row| u8::from(row % 5 == 1)).collect::<Vec<u8>>(),
+                )),
+                isolated_margin: Some(numbers("isolated_margin", (0..40_000).map(f64::from))),
+                leverage: Some(
+                    numbers("leverage", (0..40_000).map(|row| f64::from(row % 50)))
+                        .optional()
+                        .with_validity(Some(Validity::from_words(vec![
+                            0x0421_0000_9000_0012;
+                            625
+                        ]))),
+                ),
+                tier_table: Some(codes(40_000, 3)),
+                open_buy: Some(numbers("open_buy", (0..40_000).map(|row| f64::from(row % 4)))),
                 open_sell: None,
             },
             balances: Balances {
@@ -354,8 +386,9 @@ mod tests {
     fn a_book_is_the_same_however_many_records_are_alive_at_a_time() {
         for is_sorted in [false, true] {
             let whole = Book::build(input(is_sorted), 1).expect("it fits");
+            assert!(whole.faults.is_empty());
             for (at_once, threads) in [(1 << 19, 1), (1 << 18, 2), (1, 3)] {
-                let book = Book::build_by(input(is_sorted), at_once, threads).expect("it fits");
+                let book = Book::build_by(input(is_sorted), |_| at_once, threads).expect("it fits");
                 assert_eq!(book.blocks.len(), whole.blocks.len());
                 for (block, same) in book.blocks.iter().zip(&whole.blocks) {
                     let firsts = |block: &Block| (block.first_account, block.first_bucket);
@@ -367,6 +400,18 @@ mod tests {
                     assert_eq!(*block.inverse_cost, *same.inverse_cost);
                     assert_eq!(*block.amount, *same.amount);
                     assert_eq!((&*block.row, &*block.slot), (&*same.row, &*same.slot));
+                    assert_eq!(
+                        (&*block.special, &block.specials),
+                        (&*same.special, &same.specials)
+                    );
+                    assert_eq!(*block.isolated_row, *same.isolated_row);
+                    // What is posted is the number of its row here.
+                    let posted = block.isolated_row.iter().map(|row| match *row {
+                        NONE => 0.0,
+                        row => f64::from(row),
+                    });
+                    assert!(posted.eq(block.isolated_margin.iter().copied()));
+                    assert!(block.isolated_row.iter().any(|row| *row != NONE));
                 }
             }
         }

@@ -9,7 +9,7 @@ use crate::block::{Block, Special};
 use crate::draft::{Draft, Merged};
 use crate::keys::NONE;
 use crate::partition::Grouped;
-use crate::records::{BalanceRecord, PositionRecord, Source};
+use crate::records::{BalanceRecord, PositionRecord, RareRecord};
 use crate::slabs::Filler;
 
 /// Which way a quantity goes.
@@ -20,7 +20,6 @@ fn side(quantity: f64) -> i32 {
 
 /// Builds blocks, keeping its scratch from one to the next.
 pub(crate) struct Builder<'a> {
-    source: &'a Source<'a>,
     /// For each instrument, the bucket in which it was seen last and its first row there.
     seen_instrument: Vec<(u32, u32)>,
     /// For each asset, the bucket in which it was seen last and its balance there.
@@ -92,14 +91,8 @@ impl Links {
 }
 
 impl<'a> Builder<'a> {
-    pub(crate) fn new(
-        source: &'a Source<'a>,
-        instruments: usize,
-        assets: usize,
-        filler: Filler<'a>,
-    ) -> Self {
+    pub(crate) fn new(instruments: usize, assets: usize, filler: Filler<'a>) -> Self {
         Self {
-            source,
             seen_instrument: vec![(0, 0); instruments],
             seen_asset: vec![(0, 0); assets],
             stamp: 0,
@@ -112,7 +105,7 @@ impl<'a> Builder<'a> {
     /// The block of `accounts`; those that are indeterminate have no buckets.
     pub(crate) fn build(
         &mut self,
-        positions: &Grouped<PositionRecord>,
+        (positions, rare): (&Grouped<PositionRecord>, &Grouped<RareRecord>),
         balances: &Grouped<BalanceRecord>,
         accounts: Range<usize>,
         indeterminate: &[bool],
@@ -120,7 +113,8 @@ impl<'a> Builder<'a> {
         self.block.start(accounts.start);
         for account in accounts {
             if !indeterminate[account] {
-                self.account(positions.rows(account), balances.rows(account));
+                let rare = rare.rows(account);
+                self.account(positions.rows(account), rare, balances.rows(account));
             }
             self.block.close_account();
         }
@@ -128,16 +122,23 @@ impl<'a> Builder<'a> {
     }
 
     #[inline]
-    fn account(&mut self, rows: &[PositionRecord], balances: &[BalanceRecord]) {
+    fn account(
+        &mut self,
+        rows: &[PositionRecord],
+        rare: &[RareRecord],
+        balances: &[BalanceRecord],
+    ) {
         self.start_bucket();
         let (first, first_taken) = (self.block.merged.len(), self.block.taken.len());
         let mut isolated = 0;
+        let mut said = rare.iter();
         for row in rows {
+            let said = if row.is_rare() { said.next() } else { None };
             let slot = if row.is_isolated() {
                 isolated += 1;
                 NONE
             } else {
-                self.merge(row, first)
+                self.merge(row, said, first)
             };
             self.block.taken.push((row.row, slot));
         }
@@ -153,9 +154,10 @@ impl<'a> Builder<'a> {
         if isolated == 0 {
             return;
         }
-        for (i, row) in rows.iter().enumerate().filter(|(_, row)| row.is_isolated()) {
-            self.block.taken[first_taken + i].1 = self.push(row);
-            self.block.close_bucket(row.row, self.source.posted(row.row), 1);
+        let rare_rows = rows.iter().enumerate().filter(|(_, row)| row.is_rare()).zip(rare);
+        for ((i, row), said) in rare_rows.filter(|((_, row), _)| row.is_isolated()) {
+            self.block.taken[first_taken + i].1 = self.push(row, said.special());
+            self.block.close_bucket(row.row, said.posted, 1);
         }
     }
 
@@ -170,13 +172,13 @@ impl<'a> Builder<'a> {
 
     /// Writes a row as a merged row of its own, and says where.
     #[inline]
-    fn push(&mut self, row: &PositionRecord) -> u32 {
+    fn push(&mut self, row: &PositionRecord, said: Option<Special>) -> u32 {
         let Draft { merged, specials, .. } = &mut self.block;
         let PositionRecord { instrument, quantity, entry, .. } = *row;
         let mut special = NONE;
-        if row.is_special() {
+        if let Some(said) = said {
             special = specials.len() as u32;
-            specials.push(self.source.special(row));
+            specials.push(said);
         }
         let (cost, inverse_cost) = (quantity * entry, quantity / entry);
         merged.push(Merged { instrument, special, quantity, cost, inverse_cost });
@@ -186,19 +188,25 @@ impl<'a> Builder<'a> {
     /// Adds a row to the merged row that it belongs to, or puts it after the last of its table;
     /// says where. The bucket's rows begin at `first`.
     #[inline]
-    fn merge(&mut self, row: &PositionRecord, first: usize) -> u32 {
+    fn merge(&mut self, row: &PositionRecord, said: Option<&RareRecord>, first: usize) -> u32 {
+        let special = said.and_then(RareRecord::special);
         let seen = &mut self.seen_instrument[row.instrument as usize];
         if seen.0 == self.stamp {
             let head = seen.1;
-            return self.merge_into(head, row, first);
+            return self.merge_into(head, row, special, first);
         }
         *seen = (self.stamp, self.block.merged.len() as u32);
-        self.push(row)
+        self.push(row, special)
     }
 
-    fn merge_into(&mut self, head: u32, row: &PositionRecord, first: usize) -> u32 {
+    fn merge_into(
+        &mut self,
+        head: u32,
+        row: &PositionRecord,
+        special: Option<Special>,
+        first: usize,
+    ) -> u32 {
         let Draft { merged, specials, .. } = &mut self.block;
-        let special = row.is_special().then(|| self.source.special(row));
         let of_row = special.map_or(NONE, |special| special.table);
         let side_of_row = side(row.quantity);
         let (mut at, mut after) = (head, NONE);
@@ -224,7 +232,7 @@ impl<'a> Builder<'a> {
             }
         }
         let after = if after == NONE { at } else { after };
-        let new = self.push(row);
+        let new = self.push(row, special);
         self.links.link(after - first as u32, new - first as u32);
         new
     }

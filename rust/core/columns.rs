@@ -146,6 +146,18 @@ impl Numbers {
         faults
     }
 
+    /// Whether those of up to 64 values that a word has a bit for may pass.
+    #[inline]
+    fn hold(&self, values: &[f64], word: u64) -> bool {
+        let (mut given, mut holds) = (word, true);
+        while given != 0 {
+            let value = values.get(given.trailing_zeros() as usize);
+            holds &= value.is_none_or(|value| self.range.holds(*value));
+            given &= given - 1;
+        }
+        holds
+    }
+
     /// Shows each of `rows` that may not pass to `fault`, with the reason. They begin at a
     /// multiple of 64, and are few, so that they stay in cache.
     pub(crate) fn check_rows(
@@ -160,12 +172,7 @@ impl Numbers {
             Some(_) if self.required => false,
             Some(words) => {
                 let words = &words[rows.start / 64..];
-                values.chunks(64).zip(words).fold(true, |holds, (values, word)| {
-                    let bit = |holds, (i, value): (usize, &f64)| {
-                        holds & (self.range.holds(*value) | (word >> i & 1 == 0))
-                    };
-                    holds & values.iter().enumerate().fold(true, bit)
-                })
+                values.chunks(64).zip(words).all(|(values, word)| self.hold(values, *word))
             }
         };
         if holds {

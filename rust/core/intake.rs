@@ -11,18 +11,21 @@ use crate::keys::{Ids, NONE};
 use crate::memory::slice_length;
 use crate::names::{Finder, Names};
 use crate::partition::{Cut, Owners, Placer, Width};
-use crate::records::{BalanceRecord, PositionRecord, Source};
+use crate::records::{BalanceRecord, PositionRecord, RareRecord, Source};
 
 /// Rows of a slice at most, for each record that it is to hold.
 const MOST_SPARSE: usize = 8;
 
 /// What was read of a frame.
-pub(crate) struct Intake<R> {
+pub(crate) struct Intake<C> {
     /// Its bad rows, in no order.
     pub(crate) faults: Vec<Fault>,
     /// The rows of some accounts, by part, slice by slice; none where rows stand by account.
-    pub(crate) cut: Vec<Cut<R>>,
+    pub(crate) cut: Vec<C>,
 }
+
+/// Positions of a slice, and what is rare of them.
+pub(crate) type CutPositions = (Cut<PositionRecord>, Cut<RareRecord>);
 
 /// Reads `positions`: checks them, writes the code of each row's instrument among `names`, and
 /// cuts the rows of `owners`: of none where rows stand by account.
@@ -33,7 +36,7 @@ pub(crate) fn positions(
     names: &Names,
     owners: Option<Owners>,
     threads: usize,
-) -> Intake<PositionRecord> {
+) -> Intake<CutPositions> {
     let optional = [
         positions.isolated_margin.as_ref(),
         positions.leverage.as_ref(),
@@ -50,7 +53,7 @@ pub(crate) fn positions(
     let read = batch::map(threads, tasks, |(codes, rows): (&mut [u32], Range<usize>)| {
         let mut faults = Vec::new();
         let mut finder = finder.clone();
-        let mut placer = owners.map(|owners| Placer::new(&account[rows.clone()], owners));
+        let mut placer = owners.map(|owners| PositionPlacer::new(&account[rows.clone()], owners));
         for block in batch::steps(rows.len(), BLOCK) {
             let codes = &mut codes[block.clone()];
             let block = rows.start + block.start..rows.start + block.end;
@@ -58,10 +61,10 @@ pub(crate) fn positions(
             unlisted(&positions.instrument, block.start, codes, &mut faults);
             numbers.iter().for_each(|numbers| check("positions", numbers, &block, &mut faults));
             if let Some(placer) = &mut placer {
-                source.place(block.start, &account[block], codes, placer);
+                placer.place(source, block.start, &account[block], codes);
             }
         }
-        (faults, placer.map(Placer::finish))
+        (faults, placer.map(PositionPlacer::finish))
     });
     let mut intake = gathered(read);
     nulls("positions", "account_id", &positions.account, &mut intake.faults);
@@ -109,28 +112,51 @@ pub(crate) fn more_positions(
     (account, instrument): (&[u32], &[u32]),
     owners: Option<Owners>,
     threads: usize,
-) -> Vec<Cut<PositionRecord>> {
+) -> Vec<CutPositions> {
     let Some(some) = owners else { return Vec::new() };
     let slices = slices::<PositionRecord>(account, owners, threads);
     batch::map(threads, slices, |rows| {
-        let mut placer = Placer::new(&account[rows.clone()], some);
+        let mut placer = PositionPlacer::new(&account[rows.clone()], some);
         for block in batch::steps(rows.len(), BLOCK) {
             let block = rows.start + block.start..rows.start + block.end;
             let codes = &instrument[block.clone()];
-            source.place(block.start, &account[block], codes, &mut placer);
+            placer.place(source, block.start, &account[block], codes);
         }
         placer.finish()
     })
 }
 
-/// Reads `balances`, whose assets have these codes: checks them, and cuts the rows of `owners`: of none where rows stand by account.
+/// Places position rows of a slice by part.
+struct PositionPlacer {
+    placer: Placer<PositionRecord>,
+    rare: Vec<RareRecord>,
+}
+
+impl PositionPlacer {
+    fn new(accounts: &[u32], owners: Owners) -> Self {
+        Self { placer: Placer::new(accounts, owners), rare: Vec::new() }
+    }
+
+    #[inline]
+    fn place(&mut self, source: &Source<'_>, first: usize, accounts: &[u32], codes: &[u32]) {
+        source.place(first, accounts, codes, &mut self.placer, &mut self.rare);
+    }
+
+    fn finish(self) -> CutPositions {
+        let rare = self.placer.owners().cut(&self.rare);
+        (self.placer.finish(), rare)
+    }
+}
+
+/// Reads `balances`, whose assets have these codes: checks them, and cuts the rows of `owners`: of
+/// none where rows stand by account.
 pub(crate) fn balances(
     balances: &Balances,
     account: &[u32],
     asset: &[u32],
     owners: Option<Owners>,
     threads: usize,
-) -> Intake<BalanceRecord> {
+) -> Intake<Cut<BalanceRecord>> {
     let slices = slices::<BalanceRecord>(account, owners, threads);
     let read = batch::map(threads, slices, |rows| {
         let mut faults = Vec::new();
@@ -214,7 +240,7 @@ fn cut<'a, T>(rest: &mut &'a mut [T], length: usize) -> &'a mut [T] {
     head
 }
 
-fn gathered<R>(read: Vec<(Vec<Fault>, Option<Cut<R>>)>) -> Intake<R> {
+fn gathered<C>(read: Vec<(Vec<Fault>, Option<C>)>) -> Intake<C> {
     let (mut faults, mut slices) = (Vec::new(), Vec::new());
     for (found, cut) in read {
         faults.extend(found);

@@ -18,6 +18,8 @@ const LARGE: usize = 1 << 16;
 const PAGE: usize = 2 << 20;
 /// Bytes that are kept for the next call at most, unless `keep` allows more.
 pub(crate) const KEPT: usize = 1 << 29;
+/// `keep` allows one in so many free bytes.
+const SHARE: usize = 4;
 /// Bytes over which the beginnings of columns are spread.
 const LINES: usize = 4096;
 
@@ -142,11 +144,13 @@ impl<T: Pod + std::fmt::Debug> std::fmt::Debug for Buffer<T> {
     }
 }
 
-/// A mapping of its own, given to the store when it is dropped. Values begin at `begin`.
+/// A mapping of its own. Values begin at `begin`.
 struct Region {
     /// None only while it is being dropped.
     map: Option<MmapMut>,
     begin: usize,
+    /// Whether it is given to the store when it is dropped: what was never touched is not worth it.
+    is_kept: bool,
 }
 
 /// Mappings that nobody uses, how many bytes there may be of them, and where the next one's
@@ -188,6 +192,11 @@ impl Kept {
         self.maps.drain(..count).collect()
     }
 
+    /// How much may be kept where so much is free.
+    fn allowed(&self, free: usize) -> usize {
+        (free.saturating_add(self.bytes) / SHARE).max(KEPT)
+    }
+
     /// Where values begin: columns that all begin at a page share sets of the cache.
     fn next_begin(&mut self) -> usize {
         self.begun = (self.begun + 5 * 64) % LINES;
@@ -200,21 +209,20 @@ impl Region {
     fn take(bytes: usize) -> Self {
         // Never wait: in a child after `fork` nobody may be left to give the lock back.
         let Ok(mut kept) = KEPT_MAPS.try_lock() else {
-            return Self { map: Some(mapped(bytes)), begin: 0 };
+            return Self { map: Some(mapped(bytes)), begin: 0, is_kept: true };
         };
         let begin = kept.next_begin();
         let found = kept.take(bytes + begin);
         let gone = if found.is_none() { kept.make_room(bytes) } else { Vec::new() };
         drop(kept);
         drop(gone);
-        Self { map: Some(found.unwrap_or_else(|| mapped(bytes + begin))), begin }
+        let map = Some(found.unwrap_or_else(|| mapped(bytes + begin)));
+        Self { map, begin, is_kept: true }
     }
 
     /// Room that nobody has touched.
     fn fresh(bytes: usize) -> Self {
-        let gone = KEPT_MAPS.try_lock().map(|mut kept| kept.make_room(bytes));
-        drop(gone);
-        Self { map: Some(mapped(bytes)), begin: 0 }
+        Self { map: Some(mapped(bytes)), begin: 0, is_kept: false }
     }
 
     #[inline]
@@ -230,7 +238,7 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        let Some(map) = self.map.take() else { return };
+        let Some(map) = self.map.take().filter(|_| self.is_kept) else { return };
         let Ok(mut kept) = KEPT_MAPS.try_lock() else { return };
         if kept.bytes + map.len() <= kept.most {
             kept.bytes += map.len();
@@ -262,10 +270,11 @@ pub(crate) fn slice_length<T>(values: usize) -> usize {
     (pages * PAGE - LINES) / size_of::<T>()
 }
 
-/// Allows so many bytes to be kept for the next call, 512 MiB at least.
-pub fn keep(bytes: usize) {
+/// Allows a share of `free` bytes to be kept for the next call, 512 MiB at least; what is kept
+/// already is as good as free. No more is ever kept than was in use before.
+pub fn keep(free: usize) {
     if let Ok(mut kept) = KEPT_MAPS.try_lock() {
-        kept.most = bytes.max(KEPT);
+        kept.most = kept.allowed(free);
     }
 }
 
@@ -326,9 +335,11 @@ mod tests {
     #[test]
     fn more_is_kept_where_more_may_be() {
         let mut kept = Kept::new();
-        kept.most = KEPT + 4 * PAGE;
         kept.maps.push(mapped(PAGE));
         kept.bytes = KEPT; // as if so much were kept
+        assert_eq!(kept.allowed(3 * KEPT - 4), KEPT);
+        kept.most = kept.allowed(3 * KEPT + 16 * PAGE);
+        assert_eq!(kept.most, KEPT + 4 * PAGE);
         assert!(kept.make_room(4 * PAGE).is_empty());
         assert_eq!(kept.make_room(5 * PAGE).len(), 1);
     }

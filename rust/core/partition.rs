@@ -106,13 +106,19 @@ pub(crate) struct Owners {
 impl Owners {
     /// Whether an account is among them; `NONE` never is.
     #[inline(always)]
-    fn has(self, account: u32) -> bool {
+    pub(crate) fn has(self, account: u32) -> bool {
         account.wrapping_sub(self.first) < self.count
     }
 
     /// Whether they are all that there are.
     pub(crate) fn are_all(self) -> bool {
         self.count as usize == self.width.accounts
+    }
+
+    /// Brings records, all of them theirs, together by part.
+    pub(crate) fn cut<R: Owned>(self, records: &[R]) -> Cut<R> {
+        let Width { shift, .. } = self.width;
+        Cut::new(records, self.width.parts(), |record| (record.account() >> shift) as usize)
     }
 
     /// How many of these rows are theirs.
@@ -170,6 +176,11 @@ impl<R: Pod> Placer<R> {
         }
     }
 
+    /// Whose rows are placed.
+    pub(crate) fn owners(&self) -> Owners {
+        self.owners
+    }
+
     /// What was placed.
     pub(crate) fn finish(self) -> Cut<R> {
         self.cut
@@ -196,8 +207,8 @@ impl<'a, R: Owned> Parts<'a, R> {
         if stand { Self::Standing(accounts) } else { Self::Cut(cut) }
     }
 
-    /// Brings the rows of `accounts`, a part, together by account; `read` makes records of rows
-    /// that stand, from the first on, whose accounts are given.
+    /// Brings the rows of `accounts`, a part, together by account; `read` makes records of those
+    /// that stand, from the first on, whose accounts are given, or of some of them.
     pub(crate) fn group(
         &self,
         part: usize,
@@ -214,12 +225,11 @@ impl<'a, R: Owned> Parts<'a, R> {
                 let from = owners.partition_point(|owner| (*owner as usize) < accounts.start);
                 let rest = &owners[from..];
                 let rows = rest.partition_point(|owner| (*owner as usize) < accounts.end);
-                for owner in &rest[..rows] {
-                    grouped.start[*owner as usize - accounts.start + 1] += 1;
-                }
                 grouped.rows.clear();
-                grouped.rows.reserve(rows);
                 read(from, &rest[..rows], &mut grouped.rows);
+                for row in &grouped.rows {
+                    grouped.start[row.account() as usize - accounts.start + 1] += 1;
+                }
                 grouped.sum_starts();
             }
         }

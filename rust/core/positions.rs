@@ -12,7 +12,7 @@ use pulp::{Arch, Simd, WithSimd};
 pub use crate::shared::{PRICE_KIND, PriceKind};
 
 use crate::batch;
-use crate::bits::{Bits, Run};
+use crate::bits::Bits;
 use crate::block::Block;
 use crate::book::Book;
 use crate::keys::NONE;
@@ -118,12 +118,7 @@ impl PositionColumns {
 
     /// Keeps the bits of all parts.
     fn keep_bits(&mut self, parts: impl Iterator<Item = Runs>) {
-        let rows = self.len();
-        let mut columns: [Vec<Run>; 4] = Default::default();
-        for part in parts {
-            columns.iter_mut().zip(part).for_each(|(column, run)| column.push(run));
-        }
-        let joined = columns.map(|runs| Bits::join(rows, runs.into_iter()));
+        let joined = Bits::join_all(self.len(), parts);
         [self.is_known, self.is_marked, self.is_reached, self.is_bankrupted] = joined;
     }
 }

@@ -1,8 +1,8 @@
 //! Records: a row of `positions` or `balances` on its way to its block.
 //!
 //! What few rows have (orders, leverage, a tier table of their own, a bucket of their own) is
-//! told by a flag of the record and read where it stands. `Source` makes records, slice by
-//! slice, and reads what is rare.
+//! told by a flag of the record, and goes the same way in a record of its own: looked up later, in
+//! the order of accounts, it would cost a cache miss a column. `Source` makes both, slice by slice.
 
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ pub(crate) struct PositionRecord {
     pub(crate) row: u32,
     pub(crate) instrument: u32,
     /// Which of the rarer columns say something of this row.
-    special: u32,
+    flags: u32,
     pub(crate) quantity: f64,
     pub(crate) entry: f64,
 }
@@ -38,13 +38,41 @@ impl PositionRecord {
     /// Whether the row is a bucket of its own.
     #[inline]
     pub(crate) fn is_isolated(&self) -> bool {
-        self.special & u32::from(ISOLATED) != 0
+        self.flags & u32::from(ISOLATED) != 0
     }
 
-    /// Whether it says more than instrument, quantity and entry.
+    /// Whether it has a `RareRecord`.
     #[inline]
-    pub(crate) fn is_special(&self) -> bool {
-        self.special & !u32::from(ISOLATED) != 0
+    pub(crate) fn is_rare(&self) -> bool {
+        self.flags != 0
+    }
+}
+
+/// What a position row says in the rarer columns, on its way to its block.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct RareRecord {
+    account: u32,
+    table: u32,
+    orders: [f64; 2],
+    leverage: f64,
+    /// What is posted to an isolated row; else 0.
+    pub(crate) posted: f64,
+}
+
+impl Owned for RareRecord {
+    #[inline]
+    fn account(&self) -> u32 {
+        self.account
+    }
+}
+
+impl RareRecord {
+    /// What it says beside being isolated, if anything.
+    pub(crate) fn special(&self) -> Option<Special> {
+        let Self { table, orders, leverage, .. } = *self;
+        let special = Special { table, orders, leverage };
+        (special != Special::NOTHING).then_some(special)
     }
 }
 
@@ -79,6 +107,8 @@ pub(crate) struct Source<'a> {
     open_buy: Option<View<'a>>,
     open_sell: Option<View<'a>>,
     leverage: Option<View<'a>>,
+    /// Whether any of the rarer columns is there.
+    says_more: bool,
 }
 
 impl<'a> Source<'a> {
@@ -94,51 +124,37 @@ impl<'a> Source<'a> {
             open_buy: view(&positions.open_buy),
             open_sell: view(&positions.open_sell),
             leverage: view(&positions.leverage),
+            says_more: positions.isolated.is_some()
+                || table.is_some()
+                || [&positions.open_buy, &positions.open_sell, &positions.leverage]
+                    .into_iter()
+                    .any(Option::is_some),
         }
     }
 
     /// Writes which of the rarer columns say something of `rows`, column by column.
-    pub(crate) fn specials(&self, rows: Range<usize>, specials: &mut [u8]) {
-        specials.fill(0);
+    fn flag(&self, rows: Range<usize>, flags: &mut [u8]) {
+        flags.fill(0);
         if let Some(isolated) = self.isolated {
-            for (special, isolated) in specials.iter_mut().zip(&isolated[rows.clone()]) {
-                *special |= u8::from(*isolated == 1) * ISOLATED;
+            for (flags, isolated) in flags.iter_mut().zip(&isolated[rows.clone()]) {
+                *flags |= u8::from(*isolated == 1) * ISOLATED;
             }
         }
         if let Some(table) = self.table {
-            for (special, table) in specials.iter_mut().zip(&table[rows.clone()]) {
-                *special |= u8::from(*table != NONE) * TABLE;
+            for (flags, table) in flags.iter_mut().zip(&table[rows.clone()]) {
+                *flags |= u8::from(*table != NONE) * TABLE;
             }
         }
         for column in [self.open_buy, self.open_sell].into_iter().flatten() {
-            mark(column, rows.clone(), ORDERS, specials, |contracts| contracts > 0.0);
+            mark(column, rows.clone(), ORDERS, flags, |contracts| contracts > 0.0);
         }
         if let Some(column) = self.leverage {
-            mark(column, rows, LEVERAGE, specials, |_| true);
-        }
-    }
-
-    /// The record of an account's row.
-    #[inline]
-    pub(crate) fn record(
-        &self,
-        account: u32,
-        row: usize,
-        instrument: u32,
-        special: u8,
-    ) -> PositionRecord {
-        PositionRecord {
-            account,
-            row: row as u32,
-            instrument,
-            special: u32::from(special),
-            quantity: self.quantity[row],
-            entry: self.entry[row],
+            mark(column, rows, LEVERAGE, flags, |_| true);
         }
     }
 
     /// Places the records of the rows from `first` on, `BLOCK` or fewer, whose accounts and
-    /// instruments are given.
+    /// instruments are given, and adds what is rare of the same accounts.
     #[inline]
     pub(crate) fn place(
         &self,
@@ -146,11 +162,14 @@ impl<'a> Source<'a> {
         accounts: &[u32],
         instrument: &[u32],
         placer: &mut Placer<PositionRecord>,
+        rare: &mut Vec<RareRecord>,
     ) {
         let rows = first..first + accounts.len();
-        let mut specials = [0; BLOCK];
-        let specials = &mut specials[..accounts.len()];
-        self.specials(rows.clone(), specials);
+        let mut flags = [0; BLOCK];
+        let flags = &mut flags[..accounts.len()];
+        self.flag(rows.clone(), flags);
+        let owners = placer.owners();
+        self.add_rare(first, accounts, flags, |account| owners.has(account), rare);
         let (quantity, entry) = (&self.quantity[rows.clone()], &self.entry[rows]);
         let instrument = &instrument[..accounts.len()];
         let (quantity, entry) = (&quantity[..accounts.len()], &entry[..accounts.len()]);
@@ -158,7 +177,7 @@ impl<'a> Source<'a> {
             account: accounts[i],
             row: (first + i) as u32,
             instrument: instrument[i],
-            special: u32::from(specials[i]),
+            flags: u32::from(flags[i]),
             quantity: quantity[i],
             entry: entry[i],
         });
@@ -172,42 +191,79 @@ impl<'a> Source<'a> {
         instrument: &[u32],
         records: &mut Vec<PositionRecord>,
     ) {
-        let mut specials = [0; BLOCK];
-        let mut first = from;
-        for accounts in accounts.chunks(BLOCK) {
+        self.by_block(from, accounts, |first, accounts, flags| {
             let rows = first..first + accounts.len();
-            let specials = &mut specials[..accounts.len()];
-            self.specials(rows.clone(), specials);
-            let known = accounts.iter().zip(&*specials).zip(&instrument[rows.clone()]).zip(rows);
-            records.extend(known.map(|(((account, special), instrument), row)| {
-                self.record(*account, row, *instrument, *special)
-            }));
+            let (quantity, entry) = (&self.quantity[rows.clone()], &self.entry[rows.clone()]);
+            let said = accounts.iter().zip(flags).zip(&instrument[rows.clone()]);
+            let known = said.zip(quantity.iter().zip(entry)).zip(rows);
+            records.extend(known.map(
+                |((((account, flags), instrument), (quantity, entry)), row)| PositionRecord {
+                    account: *account,
+                    row: row as u32,
+                    instrument: *instrument,
+                    flags: u32::from(*flags),
+                    quantity: *quantity,
+                    entry: *entry,
+                },
+            ));
+        });
+    }
+
+    /// Adds what is rare of the same rows.
+    pub(crate) fn read_rare(&self, from: usize, accounts: &[u32], rare: &mut Vec<RareRecord>) {
+        if self.says_more {
+            self.by_block(from, accounts, |first, accounts, flags| {
+                self.add_rare(first, accounts, flags, |_| true, rare);
+            });
+        }
+    }
+
+    /// Shows the rows from `from` on block by block: the first row, accounts and flags.
+    fn by_block(&self, from: usize, accounts: &[u32], mut show: impl FnMut(usize, &[u32], &[u8])) {
+        let (mut flags, mut first) = ([0; BLOCK], from);
+        for accounts in accounts.chunks(BLOCK) {
+            let flags = &mut flags[..accounts.len()];
+            self.flag(first..first + accounts.len(), flags);
+            show(first, accounts, flags);
             first += accounts.len();
         }
     }
 
-    /// What is posted to an isolated row.
-    pub(crate) fn posted(&self, row: u32) -> f64 {
-        self.isolated_margin.and_then(|margin| margin.get(row as usize)).unwrap_or(0.0)
+    /// Adds what the rows from `first` on say in the rarer columns, where their accounts are among
+    /// `theirs`.
+    fn add_rare(
+        &self,
+        first: usize,
+        accounts: &[u32],
+        flags: &[u8],
+        theirs: impl Fn(u32) -> bool,
+        rare: &mut Vec<RareRecord>,
+    ) {
+        if !self.says_more {
+            return;
+        }
+        let said = accounts.iter().zip(flags).zip(first..);
+        let said = said.filter(|((account, flags), _)| **flags != 0 && theirs(**account));
+        rare.extend(said.map(|((account, flags), row)| self.rare(*account, row, *flags)));
     }
 
-    /// The rarer things that a row says.
-    pub(crate) fn special(&self, record: &PositionRecord) -> Special {
-        let row = record.row as usize;
+    /// What a row of these flags says in the rarer columns.
+    fn rare(&self, account: u32, row: usize, flags: u8) -> RareRecord {
         let given = |column: Option<View<'_>>| column.and_then(|c| c.get(row));
-        let says = |flag| record.special & u32::from(flag) != 0;
-        let mut special = Special::NOTHING;
+        let says = |flag| flags & flag != 0;
+        let Special { mut table, mut orders, mut leverage } = Special::NOTHING;
         if says(TABLE) {
-            special.table = self.table.map_or(NONE, |table| table[row]);
+            table = self.table.map_or(NONE, |table| table[row]);
         }
         if says(ORDERS) {
             let contracts = |column| given(column).unwrap_or(0.0);
-            special.orders = [contracts(self.open_buy), contracts(self.open_sell)];
+            orders = [contracts(self.open_buy), contracts(self.open_sell)];
         }
         if says(LEVERAGE) {
-            special.leverage = given(self.leverage).unwrap_or(f64::INFINITY);
+            leverage = given(self.leverage).unwrap_or(f64::INFINITY);
         }
-        special
+        let posted = if says(ISOLATED) { given(self.isolated_margin).unwrap_or(0.0) } else { 0.0 };
+        RareRecord { account, table, orders, leverage, posted }
     }
 }
 
@@ -216,14 +272,14 @@ fn mark(
     column: View<'_>,
     rows: Range<usize>,
     flag: u8,
-    specials: &mut [u8],
+    flags: &mut [u8],
     says: impl Fn(f64) -> bool,
 ) {
     let values = &column.values[rows.clone()];
     match column.validity {
         None => {
-            for (special, value) in specials.iter_mut().zip(values) {
-                *special |= u8::from(says(*value)) * flag;
+            for (flags, value) in flags.iter_mut().zip(values) {
+                *flags |= u8::from(says(*value)) * flag;
             }
         }
         Some(words) => {
@@ -234,8 +290,8 @@ fn mark(
                     let row = first + given.trailing_zeros() as usize;
                     given &= given - 1;
                     let i = row - rows.start;
-                    if let (Some(special), Some(value)) = (specials.get_mut(i), values.get(i)) {
-                        *special |= u8::from(says(*value)) * flag;
+                    if let (Some(flags), Some(value)) = (flags.get_mut(i), values.get(i)) {
+                        *flags |= u8::from(says(*value)) * flag;
                     }
                 }
             }

@@ -3,6 +3,8 @@
 //! Columns are sized once and written in place, block by block; nothing is null here. Where
 //! a figure does not apply is told by `MarginColumns::validity`.
 
+use crate::batch;
+use crate::bits::{Bits, Run};
 use crate::conclusion::Status;
 use crate::memory::Buffer;
 
@@ -32,6 +34,9 @@ pub const RATIOS: [&str; 7] = [
     "ltv",
     "health_factor",
 ];
+
+/// Rows for which it is worth to start a thread.
+const THREAD_ROWS: usize = 1 << 16;
 
 pub(crate) const NUMBERS: usize = MONEY.len() + RATIOS.len();
 pub(crate) const EQUITY: usize = 0;
@@ -105,17 +110,33 @@ impl MarginColumns {
 
     /// Whether each row has a figure, or None where all have.
     pub fn validity(&self, applies: Applies) -> Option<Vec<bool>> {
-        let determinate = |row: usize| self.status[row] != Status::Indeterminate as u8;
-        let holds = |row: usize| {
-            determinate(row)
-                && match applies {
-                    Applies::Determinate => true,
-                    Applies::WithNotional => self.numbers[GROSS_NOTIONAL][row] > 0.0,
-                    Applies::WithEquity => self.numbers[EQUITY][row] > 0.0,
-                }
+        let [determinate, with_notional, with_equity, _] = self.bits(1);
+        let holds = match applies {
+            Applies::Determinate => determinate,
+            Applies::WithNotional => with_notional,
+            Applies::WithEquity => with_equity,
         };
-        let valid: Vec<bool> = (0..self.len()).map(holds).collect();
+        let valid: Vec<bool> = (0..self.len()).map(|row| holds[row]).collect();
         if valid.iter().all(|valid| *valid) { None } else { Some(valid) }
+    }
+
+    /// Where rows are determinate, have notional, have equity above 0, and are liquidatable. What
+    /// nothing is known of has 0 there.
+    pub fn bits(&self, threads: usize) -> [Bits; 4] {
+        let threads = batch::enough(threads, self.len(), THREAD_ROWS);
+        let runs = batch::map(threads, batch::steps(self.len(), THREAD_ROWS), |rows| {
+            let above_0 = |column: usize| {
+                Run::new(rows.start, &self.numbers[column][rows.clone()], |number| number > 0.0)
+            };
+            let determinate = |status| status != Status::Indeterminate as u8;
+            [
+                Run::new(rows.start, &self.status[rows.clone()], determinate),
+                above_0(GROSS_NOTIONAL),
+                above_0(EQUITY),
+                Run::new(rows.start, &self.is_liquidatable[rows.clone()], |is_so| is_so),
+            ]
+        });
+        Bits::join_all(self.len(), runs.into_iter())
     }
 
     /// Cuts the columns into neighbouring parts of the given lengths, for writing.
