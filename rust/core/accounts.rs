@@ -110,8 +110,9 @@ fn number<R: Run + PartialEq>(
         let part = |run: &R| if parts == 1 { 0 } else { (run.top() >> shift) as usize };
         Cut::new(&runs[..count], parts, part)
     });
-    let grouped: Vec<Part> = batch::map(threads, (0..parts).collect(), |part| group(&cut, part));
-    let (first, ranks) = rank(&grouped, frames, total, threads);
+    let mut grouped: Vec<Part> =
+        batch::map(threads, (0..parts).collect(), |part| group(&cut, part));
+    let first = rank(&mut grouped, frames, total, threads);
     let mut row_account: Vec<Buffer<u32>> =
         frames.iter().map(|ids| Buffer::new(ids.len())).collect();
     let targets = targets(&mut row_account, &slices);
@@ -120,11 +121,11 @@ fn number<R: Run + PartialEq>(
         if frames[slice.frame].has_nulls() {
             target.fill(NONE); // every other row is of some run
         }
-        for (part, ranks) in ranks.iter().enumerate() {
-            let locals = &grouped[part].locals[grouped[part].slices[index]..];
-            for (run, local) in cut[index].part(part).iter().zip(locals) {
+        for (number, part) in grouped.iter().enumerate() {
+            let locals = &part.locals[part.slices[index]..];
+            for (run, local) in cut[index].part(number).iter().zip(locals) {
                 let first = (run.rows() as u32) as usize - slice.first;
-                let rank = ranks[*local as usize];
+                let rank = part.ids[*local as usize];
                 match run.rows() >> 32 {
                     1 => target[first] = rank,
                     count => target[first..first + count as usize].fill(rank),
@@ -162,9 +163,10 @@ fn slices(frames: &[&Ids], width: usize) -> Vec<Slice> {
     slices
 }
 
-/// The distinct ids of a part: their first rows; the id of each run; where each slice begins.
+/// The distinct ids of a part: their first rows, or their ranks once these are known; the id of each
+/// run; where each slice begins.
 struct Part {
-    firsts: Vec<u32>,
+    ids: Vec<u32>,
     locals: Buffer<u32>,
     slices: Vec<usize>,
 }
@@ -202,16 +204,11 @@ fn group<R: Run + PartialEq>(cut: &[Cut<R>], part: usize) -> Part {
             };
         }
     }
-    Part { firsts, locals, slices }
+    Part { ids: firsts, locals, slices }
 }
 
-/// Where each account appears first, in order, and for each part the rank of each of its ids.
-fn rank(
-    parts: &[Part],
-    frames: &[&Ids],
-    total: usize,
-    threads: usize,
-) -> (Vec<(u32, u32)>, Vec<Vec<u32>>) {
+/// Where each account appears first, in order; the ids of the parts become ranks.
+fn rank(parts: &mut [Part], frames: &[&Ids], total: usize, threads: usize) -> Vec<(u32, u32)> {
     // For 32 rows each: a bit for each row where an account appears first, and above them how
     // many do before.
     let mut words = vec![0u64; total.div_ceil(32)];
@@ -240,14 +237,14 @@ fn rank(
         words.iter_mut().for_each(|word| *word += start << 32);
         locate(frames, 32 * range * number, words, first);
     });
-    let rank_of = |row: &u32| {
-        let word = words[*row as usize / 32];
+    let rank_of = |row: u32| {
+        let word = words[row as usize / 32];
         (word >> 32) as u32 + (word as u32 & ((1 << (row % 32)) - 1)).count_ones()
     };
-    let ranks = batch::map(threads, parts.iter().collect(), |part: &Part| {
-        part.firsts.iter().map(rank_of).collect()
+    batch::map(threads, parts.iter_mut().collect(), |part: &mut Part| {
+        part.ids.iter_mut().for_each(|row| *row = rank_of(*row));
     });
-    (first, ranks)
+    first
 }
 
 /// Sets the bits of the rows from `begin` on where an account of any part appears first.
@@ -255,8 +252,8 @@ fn mark(parts: &[Part], begin: usize, words: &mut [u64]) {
     let end = begin + 32 * words.len();
     for part in parts {
         // A part's ids come in order of their first rows.
-        let from = part.firsts.partition_point(|row| (*row as usize) < begin);
-        let here = part.firsts[from..].iter().take_while(|row| (**row as usize) < end);
+        let from = part.ids.partition_point(|row| (*row as usize) < begin);
+        let here = part.ids[from..].iter().take_while(|row| (**row as usize) < end);
         for row in here.map(|row| *row as usize - begin) {
             words[row / 32] |= 1 << (row % 32);
         }

@@ -283,7 +283,7 @@ fn build_blocks<'a>(
         Parts<'_, RareRecord>,
         Parts<'_, BalanceRecord>,
     ),
-    (position, rare_one, balance): &(
+    (read_position, read_rare, read_balance): &(
         impl Fn(usize, &[u32], &mut Vec<PositionRecord>) + Sync,
         impl Fn(usize, &[u32], &mut Vec<RareRecord>) + Sync,
         impl Fn(usize, &[u32], &mut Vec<BalanceRecord>) + Sync,
@@ -301,9 +301,9 @@ fn build_blocks<'a>(
         for part in run {
             let part = parts.start + part;
             let accounts = width.accounts(part);
-            positions.group(part, accounts.clone(), position, &mut held);
-            rare.group(part, accounts.clone(), rare_one, &mut said);
-            balances.group(part, accounts.clone(), balance, &mut owned);
+            positions.group(part, accounts.clone(), read_position, &mut held);
+            rare.group(part, accounts.clone(), read_rare, &mut said);
+            balances.group(part, accounts.clone(), read_balance, &mut owned);
             for first in accounts.clone().step_by(BLOCK_ACCOUNTS) {
                 let block = first..(first + BLOCK_ACCOUNTS).min(accounts.end);
                 blocks.push(builder.build((&held, &said), &owned, block, indeterminate));
