@@ -114,13 +114,16 @@ def test_the_limit_of_any_group_above_counts(groups: Path) -> None:
     assert memory._of_group(groups, groups / "none") == 1 << 62
 
 
-@pytest.mark.parametrize(("rows_of_a_large_book", "told"), [(1, [8 << 30]), (1 << 40, [])])
+@pytest.mark.parametrize(
+    ("rows_of_a_large_book", "free", "told"),
+    [(1, 8 << 30, [8 << 30]), (1, memory.UNKNOWN, [0]), (1 << 40, 8 << 30, [])],
+)
 def test_a_large_book_leaves_memory_for_the_next_one(
-    monkeypatch: pytest.MonkeyPatch, rows_of_a_large_book: int, told: list[int]
+    monkeypatch: pytest.MonkeyPatch, rows_of_a_large_book: int, free: int, told: list[int]
 ) -> None:
     heard: list[int] = []
     monkeypatch.setattr(engine, "_MANY", rows_of_a_large_book)
-    monkeypatch.setattr(memory, "free", lambda: 8 << 30)
+    monkeypatch.setattr(memory, "free", lambda: free)
     monkeypatch.setattr(_core, "keep_memory", heard.append)
     exchange = mg.generate(accounts=5, seed=1)
     mg.Book(exchange.positions, exchange.balances, exchange.instruments)

@@ -146,7 +146,8 @@ def build_book(
 ) -> CoreBook:
     """Return the book of checked frames; its faults are the caller's to look at."""
     if positions.height >= _MANY:
-        _core.keep_memory(memory.free())
+        free = memory.free()
+        _core.keep_memory(0 if free == memory.UNKNOWN else free)
     return _core.build_book(positions, balances, accounts, instruments, RANGES, threads)
 
 

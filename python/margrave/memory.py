@@ -30,6 +30,9 @@ _SAMPLE = 20_000
 #: Bytes of a text beside its letters, and of a number.
 _TEXT, _NUMBER = 16, 8
 
+#: What is free where nothing says how much.
+UNKNOWN = 1 << 62
+
 #: What of the free memory a run takes unless it is told.
 SHARE = 0.8
 
@@ -112,7 +115,10 @@ def _of_csv(path: Path) -> tuple[float, float]:
 
 
 def free() -> int:
-    """Return the bytes that may still be taken: of the machine, or of the control group."""
+    """Return the bytes that may still be taken: of the machine, or of the control group.
+
+    `UNKNOWN` where neither says.
+    """
     return min(_of_machine(), _of_group())
 
 
@@ -123,12 +129,12 @@ def _of_machine() -> int:
                 return int(line.split()[1]) << 10
     except (OSError, ValueError):
         pass
-    return 1 << 62
+    return UNKNOWN
 
 
 def _of_group(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
     """Return what the control groups of this process, and those above them, leave free."""
-    least = 1 << 62
+    least = UNKNOWN
     try:
         lines = own.read_text().splitlines()
     except OSError:
@@ -155,5 +161,5 @@ def _left(group: Path, limit: str, usage: str, cache: str) -> int:
         used = int((group / usage).read_text())
         facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
-        return 1 << 62
+        return UNKNOWN
     return max(0, most - used + int(facts.get(cache, 0)))

@@ -289,7 +289,8 @@ fn release_memory() -> usize {
     margrave_core::memory::release()
 }
 
-/// Allows a quarter of `free` bytes to be kept for the next call, 512 MiB at least.
+/// Allows a quarter of `free` bytes and of those kept already to be kept for the next call, 512 MiB
+/// at least.
 #[pyfunction]
 fn keep_memory(free: usize) {
     margrave_core::memory::keep(free);

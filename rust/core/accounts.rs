@@ -163,8 +163,8 @@ fn slices(frames: &[&Ids], width: usize) -> Vec<Slice> {
     slices
 }
 
-/// The distinct ids of a part: their first rows, or their ranks once these are known; the id of each
-/// run; where each slice begins.
+/// The distinct ids of a part: their first rows, or their ranks once these are known; the id of
+/// each run; where each slice begins.
 struct Part {
     ids: Vec<u32>,
     locals: Buffer<u32>,

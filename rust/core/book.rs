@@ -113,7 +113,7 @@ impl Book {
         let width = Width::new(first.len(), BLOCK_ACCOUNTS);
         let (held_stand, owned_stand) = (stand(&position_account), stand(&balance_account));
         let bytes = |stand: bool, of_record: usize| if stand { 0 } else { of_record };
-        let held = (&*position_account, bytes(held_stand, size_of::<PositionRecord>()));
+        let held = (&*position_account, bytes(held_stand, source.bytes()));
         let owned = (&*balance_account, bytes(owned_stand, size_of::<BalanceRecord>()));
         let passes = intake::passes(width, [held, owned], at_once(first.len()), threads);
         let owners =
@@ -184,7 +184,10 @@ impl Book {
             }
             let rows = (
                 Parts::new(held_stand, &held, &position_account),
-                Parts::new(held_stand, &rare, &position_account),
+                match source.says_more() {
+                    true => Parts::new(held_stand, &rare, &position_account),
+                    false => Parts::Cut(&[]),
+                },
                 Parts::new(owned_stand, &owned, &balance_account),
             );
             let runs = (parts, width);

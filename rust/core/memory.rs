@@ -271,7 +271,7 @@ pub(crate) fn slice_length<T>(values: usize) -> usize {
 }
 
 /// Allows a share of `free` bytes to be kept for the next call, 512 MiB at least; what is kept
-/// already is as good as free. No more is ever kept than was in use before.
+/// already is as good as free.
 pub fn keep(free: usize) {
     if let Ok(mut kept) = KEPT_MAPS.try_lock() {
         kept.most = kept.allowed(free);

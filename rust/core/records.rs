@@ -76,6 +76,9 @@ impl RareRecord {
     }
 }
 
+/// Blocks of rows that tell how many are rare.
+const SAMPLE: usize = 16;
+
 const ISOLATED: u8 = 1;
 const TABLE: u8 = 2;
 const ORDERS: u8 = 4;
@@ -130,6 +133,29 @@ impl<'a> Source<'a> {
                     .into_iter()
                     .any(Option::is_some),
         }
+    }
+
+    /// Whether any of the rarer columns is there.
+    pub(crate) fn says_more(&self) -> bool {
+        self.says_more
+    }
+
+    /// Bytes of a row's records, on average: some blocks of rows tell how many have a rare one.
+    pub(crate) fn bytes(&self) -> usize {
+        let rows = self.quantity.len();
+        if !self.says_more || rows == 0 {
+            return size_of::<PositionRecord>();
+        }
+        let (mut seen, mut rare, mut flags) = (0, 0, [0; BLOCK]);
+        let step = rows.div_ceil(BLOCK).div_ceil(SAMPLE) * BLOCK;
+        for first in (0..rows).step_by(step) {
+            let rows = first..(first + BLOCK).min(rows);
+            let flags = &mut flags[..rows.len()];
+            self.flag(rows, flags);
+            seen += flags.len();
+            rare += flags.iter().filter(|flags| **flags != 0).count();
+        }
+        size_of::<PositionRecord>() + (size_of::<RareRecord>() * rare).div_ceil(seen)
     }
 
     /// Writes which of the rarer columns say something of `rows`, column by column.
@@ -303,6 +329,34 @@ fn mark(
 mod tests {
     use super::*;
     use crate::columns::{Range as Allowed, Validity, Values};
+    use crate::keys::Ids;
+
+    #[test]
+    fn records_take_as_many_bytes_as_there_are_rare_ones() {
+        let rows = 200_000_u32;
+        let numbers = |name| {
+            let values = (0..rows).map(|row| f64::from(row % 4)).collect::<Vec<f64>>();
+            Numbers::new(name, Allowed::Any, Values::new(values))
+        };
+        let ids = || Ids::integers(Values::new(vec![0; rows as usize]), None);
+        let mut positions = Positions {
+            account: ids(),
+            instrument: ids(),
+            quantity: numbers("quantity"),
+            entry_price: numbers("entry_price"),
+            isolated: None,
+            isolated_margin: None,
+            leverage: None,
+            tier_table: None,
+            open_buy: None,
+            open_sell: None,
+        };
+        assert_eq!(Source::new(&positions, None).bytes(), 32);
+        positions.open_sell = Some(numbers("open_sell"));
+        assert_eq!(Source::new(&positions, None).bytes(), 32 + 40 * 3 / 4);
+        positions.leverage = Some(numbers("leverage"));
+        assert_eq!(Source::new(&positions, None).bytes(), 72);
+    }
 
     #[test]
     fn rows_that_say_something_are_marked_beside_what_they_were_marked_with() {
@@ -313,12 +367,12 @@ mod tests {
         };
         for column in [column(None), column(Some(Validity::from_words(words)))] {
             for rows in [0..300, 0..0, 1..64, 63..65, 64..128, 70..290, 299..300] {
-                let mut specials: Vec<u8> = rows.clone().map(|row| (row % 2) as u8).collect();
-                mark(column.view(), rows.clone(), ORDERS, &mut specials, |value| value > 0.0);
+                let mut flags: Vec<u8> = rows.clone().map(|row| (row % 2) as u8).collect();
+                mark(column.view(), rows.clone(), ORDERS, &mut flags, |value| value > 0.0);
                 let says = |row| column.get(row).is_some_and(|value| value > 0.0);
                 let expected: Vec<u8> =
                     rows.map(|row| (row % 2) as u8 | (u8::from(says(row)) * ORDERS)).collect();
-                assert_eq!(specials, expected);
+                assert_eq!(flags, expected);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Result columns: what a sweep says of accounts and buckets.
 //!
 //! Columns are sized once and written in place, block by block; nothing is null here. Where
-//! a figure does not apply is told by `MarginColumns::validity`.
+//! a figure does not apply is told by `MarginColumns::bits`.
 
 use crate::batch;
 use crate::bits::{Bits, Run};
