@@ -300,15 +300,7 @@ mod tests {
 
     use super::*;
     use crate::columns::{Texts, Validity, Values};
-
-    fn integers(values: &[i64]) -> Ids {
-        Ids::integers(Values::new(values.to_vec()), None)
-    }
-
-    fn texts(values: &[&str]) -> Ids {
-        let texts: Vec<String> = values.iter().map(ToString::to_string).collect();
-        Ids::texts(Arc::new(texts), None)
-    }
+    use crate::keys::tests::{integers, texts};
 
     #[test]
     fn accounts_are_numbered_by_first_appearance_over_all_frames() {

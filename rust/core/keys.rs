@@ -188,14 +188,14 @@ pub(crate) enum Key<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn integers(values: &[i64]) -> Ids {
+    pub(crate) fn integers(values: &[i64]) -> Ids {
         Ids::integers(Values::new(values.to_vec()), None)
     }
 
-    fn texts(values: &[&str]) -> Ids {
+    pub(crate) fn texts(values: &[&str]) -> Ids {
         let texts: Vec<String> = values.iter().map(ToString::to_string).collect();
         Ids::texts(Arc::new(texts), None)
     }

@@ -46,7 +46,8 @@ impl<T: Pod> Buffer<T> {
         Self { store, length }
     }
 
-    /// `length` zeros. Where the memory is fresh they cost nothing until they are looked at.
+    /// `length` zeros. Many are fresh memory, which costs nothing until it is looked at, and which is
+    /// not kept.
     pub fn zeroed(length: usize) -> Self {
         let bytes = length * size_of::<T>();
         if bytes < LARGE {

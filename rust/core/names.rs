@@ -200,15 +200,7 @@ mod tests {
 
     use super::*;
     use crate::columns::{Validity, Values};
-
-    fn integers(values: &[i64]) -> Ids {
-        Ids::integers(Values::new(values.to_vec()), None)
-    }
-
-    fn texts(values: &[&str]) -> Ids {
-        let texts: Vec<String> = values.iter().map(ToString::to_string).collect();
-        Ids::texts(Arc::new(texts), None)
-    }
+    use crate::keys::tests::{integers, texts};
 
     #[test]
     fn names_find_integers_written_as_text_only_canonically() {
