@@ -77,6 +77,7 @@ def comparison(accounts: int, rounds: int) -> list[Case]:
 def large(accounts: int, rounds: int) -> list[Case]:
     """Return the works at `L` by the few that matter most, each alone in memory."""
     plain = Shape(accounts)
+    # The second call of a process finds kept memory of the sizes that the end of the first had.
     works = {"w1": 2, "hot": 3, "w3": 2}
     found = [Case(w, plain, FEW[w], rounds=rounds, calls=calls) for w, calls in works.items()]
     alone = ("positions", "w2", "breach")
