@@ -19,11 +19,12 @@ use arrow_array::{
     StringViewArray,
 };
 use arrow_buffer::{Buffer, NullBuffer, ScalarBuffer};
+use arrow_data::ArrayData;
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
 use bytemuck::Pod;
 use margrave_core::columns::{Numbers, Range, Texts, Validity, Values};
 use margrave_core::keys::{Codes, Ids};
-use margrave_core::memory;
+use margrave_core::{batch, memory};
 use pyo3::exceptions::PyTypeError;
 use pyo3::import_exception;
 use pyo3::prelude::*;
@@ -35,8 +36,17 @@ import_exception!(margrave.errors, SchemaError);
 
 const STREAM: &CStr = c"arrow_array_stream";
 
-/// One frame, as it came over the border.
+/// A frame as it came over the border, which nobody has validated yet.
+pub(crate) struct Foreign {
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+}
+
+/// One frame, validated.
 pub(crate) struct Frame(RecordBatch);
+
+/// Rows of a column that a thread validates at a time.
+const ROWS: usize = 1 << 16;
 
 fn refused(error: &ArrowError) -> PyErr {
     SchemaError::new_err(format!("the Arrow stream was refused: {error}"))
@@ -51,21 +61,17 @@ fn stream_of(
     Ok((pointer.cast(), capsule.unbind()))
 }
 
-/// The batches of an object with `__arrow_c_stream__`, each validated in full.
-fn batches(object: Borrowed<'_, '_, PyAny>) -> PyResult<(SchemaRef, Vec<RecordBatch>)> {
+/// The batches of an object with `__arrow_c_stream__`.
+fn batches(object: Borrowed<'_, '_, PyAny>) -> PyResult<Foreign> {
     let (pointer, _capsule) = stream_of(object)?;
     // SAFETY: a capsule of this name holds a valid stream by the Arrow PyCapsule contract.
     // `from_raw` moves the stream out and leaves a released one, which the capsule's
     // destructor skips.
     let stream = unsafe { FFI_ArrowArrayStream::from_raw(pointer.as_ptr()) };
-    let read = || -> Result<(SchemaRef, Vec<RecordBatch>), ArrowError> {
+    let read = || -> Result<Foreign, ArrowError> {
         let reader = RecordBatchStreamReader::try_new(stream)?;
         let schema = reader.schema();
-        let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>()?;
-        for column in batches.iter().flat_map(RecordBatch::columns) {
-            column.to_data().validate_full()?;
-        }
-        Ok((schema, batches))
+        Ok(Foreign { schema, batches: reader.collect::<Result<_, _>>()? })
     };
     // The reader panics on a batch that is not of its schema.
     let torn = |_| {
@@ -73,6 +79,41 @@ fn batches(object: Borrowed<'_, '_, PyAny>) -> PyResult<(SchemaRef, Vec<RecordBa
         Err(ArrowError::SchemaError(text.to_owned()))
     };
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(torn).map_err(|e| refused(&e))
+}
+
+impl Foreign {
+    /// The batches, each column of each validated in full.
+    fn validated(&self, threads: usize) -> Result<&[RecordBatch], ArrowError> {
+        for column in self.batches.iter().flat_map(RecordBatch::columns) {
+            validate(&column.to_data(), threads)?;
+        }
+        Ok(&self.batches)
+    }
+
+    /// The frame, validated in full.
+    pub(crate) fn frame(self, threads: usize) -> PyResult<Frame> {
+        let whole = self.validated(threads).and_then(|batches| match batches {
+            [batch] => Ok(batch.clone()),
+            _ => arrow_select::concat::concat_batches(&self.schema, batches),
+        });
+        whole.map(Frame).map_err(|e| refused(&e))
+    }
+}
+
+/// `validate_full`, with the texts and the codes of many rows on several threads.
+fn validate(column: &ArrayData, threads: usize) -> Result<(), ArrowError> {
+    if !matches!(column.data_type(), DataType::Utf8View | DataType::Dictionary(..)) {
+        return column.validate_full();
+    }
+    column.validate()?;
+    column.validate_nulls()?;
+    let are_valid = batch::map(threads, batch::steps(column.len(), ROWS), |rows| {
+        column.slice(rows.start, rows.len()).validate_values().is_ok()
+    });
+    if are_valid.contains(&false) {
+        return column.validate_full(); // which says where
+    }
+    column.child_data().iter().try_for_each(|texts| validate(texts, threads))
 }
 
 /// Whether a stream has columns that only Polars can read: of Null, for which it writes a
@@ -90,17 +131,19 @@ fn is_for_polars_alone(object: Borrowed<'_, '_, PyAny>) -> PyResult<bool> {
     Ok(is_told && schema.children().any(|column| polars_alone(column.format())))
 }
 
+impl<'py> FromPyObject<'_, 'py> for Foreign {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        batches(object)
+    }
+}
+
 impl<'py> FromPyObject<'_, 'py> for Frame {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let (schema, batches) = batches(object)?;
-        match batches.as_slice() {
-            [batch] => Ok(Self(batch.clone())),
-            _ => arrow_select::concat::concat_batches(&schema, &batches)
-                .map(Self)
-                .map_err(|e| refused(&e)),
-        }
+        batches(object)?.frame(1)
     }
 }
 
@@ -292,7 +335,9 @@ pub(crate) fn read_stream(source: &Bound<'_, PyAny>) -> PyResult<Option<Table>> 
     if is_for_polars_alone(source.as_borrowed())? {
         return Ok(None);
     }
-    let (schema, mut batches) = batches(source.as_borrowed())?;
+    let foreign = batches(source.as_borrowed())?;
+    foreign.validated(1).map_err(|e| refused(&e))?;
+    let Foreign { schema, mut batches } = foreign;
     let mut fields = schema.fields().to_vec();
     for (number, field) in fields.iter_mut().enumerate() {
         let chunks: Vec<&ArrayRef> = batches.iter().map(|batch| batch.column(number)).collect();

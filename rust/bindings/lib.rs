@@ -19,7 +19,7 @@ use margrave_core::scenarios::Scenario;
 use margrave_core::{batch, book, control, digest, market, rules, stress, sweep};
 use pyo3::prelude::*;
 
-use crate::arrow::{Frame, Table};
+use crate::arrow::{Foreign, Frame, Table};
 use crate::errors::{Refused, detached, unread};
 use crate::inputs::Ranges;
 
@@ -108,16 +108,21 @@ impl Sweep {
 #[pyfunction]
 fn build_book(
     py: Python<'_>,
-    positions: Frame,
-    balances: Frame,
-    accounts: Option<Frame>,
+    positions: Foreign,
+    balances: Foreign,
+    accounts: Option<Foreign>,
     instruments: Frame,
     ranges: Ranges,
     threads: Option<usize>,
 ) -> PyResult<Book> {
-    let input = inputs::book(&positions, &balances, accounts.as_ref(), &instruments, &ranges)?;
-    let book = detached(py, || book::Book::build(input, batch::threads(threads)))?;
-    Ok(Book { book: book.map_err(Refused)?, labels: OnceLock::new() })
+    let threads = batch::threads(threads);
+    let book = detached(py, || -> PyResult<book::Book> {
+        let (positions, balances) = (positions.frame(threads)?, balances.frame(threads)?);
+        let accounts = accounts.map(|accounts| accounts.frame(threads)).transpose()?;
+        let input = inputs::book(&positions, &balances, accounts.as_ref(), &instruments, &ranges)?;
+        Ok(book::Book::build(input, threads).map_err(Refused)?)
+    })?;
+    Ok(Book { book: book?, labels: OnceLock::new() })
 }
 
 /// Builds a market, or returns its bad rows.

@@ -91,8 +91,12 @@ impl Seed {
             ids.each_code(rows, |row, code| runs.add(row, code));
             runs.end();
         } else {
-            let mut runs = Runs::new(|text, row, count| each(self.text(text), row, count));
-            ids.each_text(rows, |row, text| runs.add(row, text));
+            // The first word of a view has the length and the first bytes: it tells most apart.
+            let views = ids.text_views();
+            let head = |row: usize| views.map_or(0, |views| views[row] as u64);
+            let mut runs =
+                Runs::new(|(_, text): (u64, &str), row, count| each(self.text(text), row, count));
+            ids.each_text(rows, |row, text| runs.add(row, (head(row), text)));
             runs.end();
         }
     }

@@ -140,6 +140,14 @@ impl Ids {
         }
     }
 
+    /// What `Texts::views` has of them, where they are texts.
+    pub(crate) fn text_views(&self) -> Option<&[u128]> {
+        match &self.kind {
+            Kind::Texts(texts) => texts.views(),
+            _ => None,
+        }
+    }
+
     /// The texts that codes go into, where ids are codes.
     pub(crate) fn coded_texts(&self) -> Option<&dyn Texts> {
         match &self.kind {
