@@ -122,13 +122,12 @@ fn number<R: Run + PartialEq>(
             target.fill(NONE); // every other row is of some run
         }
         for (number, part) in grouped.iter().enumerate() {
-            let locals = &part.locals[part.slices[index]..];
-            for (run, local) in cut[index].part(number).iter().zip(locals) {
+            let ranks = &part.runs[part.slices[index]..];
+            for (run, rank) in cut[index].part(number).iter().zip(ranks) {
                 let first = (run.rows() as u32) as usize - slice.first;
-                let rank = part.ids[*local as usize];
                 match run.rows() >> 32 {
-                    1 => target[first] = rank,
-                    count => target[first..first + count as usize].fill(rank),
+                    1 => target[first] = *rank,
+                    count => target[first..first + count as usize].fill(*rank),
                 }
             }
         }
@@ -163,11 +162,11 @@ fn slices(frames: &[&Ids], width: usize) -> Vec<Slice> {
     slices
 }
 
-/// The distinct ids of a part: their first rows, or their ranks once these are known; the id of
-/// each run; where each slice begins.
+/// The distinct ids of a part by their first rows; the id of each run, or its rank once ranks are
+/// known; where the runs of each slice begin.
 struct Part {
     ids: Vec<u32>,
-    locals: Buffer<u32>,
+    runs: Buffer<u32>,
     slices: Vec<usize>,
 }
 
@@ -204,10 +203,10 @@ fn group<R: Run + PartialEq>(cut: &[Cut<R>], part: usize) -> Part {
             };
         }
     }
-    Part { ids: firsts, locals, slices }
+    Part { ids: firsts, runs: locals, slices }
 }
 
-/// Where each account appears first, in order; the ids of the parts become ranks.
+/// Where each account appears first, in order; the runs of the parts get ranks.
 fn rank(parts: &mut [Part], frames: &[&Ids], total: usize, threads: usize) -> Vec<(u32, u32)> {
     // For 32 rows each: a bit for each row where an account appears first, and above them how
     // many do before.
@@ -243,6 +242,7 @@ fn rank(parts: &mut [Part], frames: &[&Ids], total: usize, threads: usize) -> Ve
     };
     batch::map(threads, parts.iter_mut().collect(), |part: &mut Part| {
         part.ids.iter_mut().for_each(|row| *row = rank_of(*row));
+        part.runs.iter_mut().for_each(|run| *run = part.ids[*run as usize]);
     });
     first
 }
