@@ -101,7 +101,7 @@ fn number<R: Run + PartialEq>(
 ) -> Accounts {
     let total: usize = frames.iter().map(|ids| ids.len()).sum();
     let threads = batch::enough(threads, total, THREAD_ROWS);
-    let slices = slices(frames, slice_length::<R>(total));
+    let slices = slices(frames, slice_length::<R>(total, threads));
     let parts = (total / PART_RUNS).next_power_of_two().min(MOST_PARTS);
     let cut: Vec<Cut<R>> = batch::map(threads, slices.iter().collect(), |slice: &Slice| {
         let mut runs = Buffer::new(slice.rows.len()); // a run is a row or more

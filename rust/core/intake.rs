@@ -213,7 +213,7 @@ pub(crate) fn nulls(frame: &'static str, column: &'static str, ids: &Ids, faults
 /// Rows that one thread reads at a time, in multiples of 64: as many as there are records
 /// of `owners` among them in some huge pages, but not many times more.
 fn slices<R>(account: &[u32], owners: Option<Owners>, threads: usize) -> Vec<Range<usize>> {
-    let length = slice_length::<R>(account.len());
+    let length = slice_length::<R>(account.len(), threads);
     let Some(owners) = owners.filter(|owners| !owners.are_all()) else {
         return batch::steps(account.len(), length / 64 * 64);
     };
@@ -293,7 +293,7 @@ mod tests {
 
     /// Slices, how many records of theirs they hold, and how many a slice may hold.
     fn sliced(account: &[u32], owners: Owners, threads: usize) -> (Vec<Range<usize>>, usize) {
-        let most = slice_length::<Record>(account.len()) / BLOCK * BLOCK;
+        let most = slice_length::<Record>(account.len(), threads) / BLOCK * BLOCK;
         (slices::<Record>(account, Some(owners), threads), most)
     }
 
@@ -351,7 +351,7 @@ mod tests {
         let width = Width::new(1000, 4);
         let (slices, _) = sliced(&account, width.owners(0..width.parts()), 2);
         assert!(slices.len() > 2 && slices.iter().all(|rows| rows.start % 64 == 0));
-        assert!(slices.iter().all(|rows| rows.len() <= slice_length::<Record>(200_000)));
+        assert!(slices.iter().all(|rows| rows.len() <= slice_length::<Record>(200_000, 2)));
         assert!(slices.into_iter().flatten().eq(0..200_000));
     }
 

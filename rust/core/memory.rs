@@ -20,6 +20,8 @@ const PAGE: usize = 2 << 20;
 pub(crate) const KEPT: usize = 1 << 29;
 /// `keep` allows one in so many free bytes.
 const SHARE: usize = 4;
+/// Huge pages of a column of ten million numbers.
+const COLUMN: usize = 40;
 /// Bytes over which the beginnings of columns are spread.
 const LINES: usize = 4096;
 
@@ -265,9 +267,11 @@ fn mapped(bytes: usize) -> MmapMut {
 }
 
 /// How many of `values` values to work on at a time, so that what holds them fills whole huge
-/// pages, and is used again for the next ones and for values of another size.
-pub(crate) fn slice_length<T>(values: usize) -> usize {
-    let pages = if values * size_of::<T>() < 256 * PAGE { 1 } else { 4 };
+/// pages, and is used again for the next ones and for values of another size. Of very many, as
+/// many as fill what later holds a column, but several for each thread.
+pub(crate) fn slice_length<T>(values: usize, threads: usize) -> usize {
+    let pages = values * size_of::<T>() / PAGE;
+    let pages = if pages < 256 { 1 } else { (pages / (4 * threads)).clamp(1, COLUMN) };
     (pages * PAGE - LINES) / size_of::<T>()
 }
 
@@ -374,9 +378,15 @@ mod tests {
 
     #[test]
     fn work_is_cut_into_what_fills_huge_pages() {
-        assert_eq!(slice_length::<u64>(1000), (PAGE - LINES) / 8);
-        assert_eq!(slice_length::<u64>(256 * PAGE / 8 - 1), (PAGE - LINES) / 8);
-        assert_eq!(slice_length::<u64>(256 * PAGE / 8), (4 * PAGE - LINES) / 8);
+        let of_pages = |pages| (pages * PAGE - LINES) / 8;
+        assert_eq!(slice_length::<u64>(1000, 1), of_pages(1));
+        assert_eq!(slice_length::<u64>(256 * PAGE / 8 - 1, 2), of_pages(1));
+        assert_eq!(slice_length::<u64>(256 * PAGE / 8, 2), of_pages(32));
+        assert_eq!(slice_length::<u64>(1000 * PAGE / 8, 2), of_pages(COLUMN));
+        assert_eq!(slice_length::<u64>(256 * PAGE / 8, 1000), of_pages(1));
+        // What was one slice's is later a column's.
+        let column = COLUMN * PAGE - LINES / 2;
+        assert!((10_000_000 * 8 + LINES..10_000_000 * 12).contains(&column));
     }
 
     #[test]

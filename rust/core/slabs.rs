@@ -119,7 +119,7 @@ pub(crate) struct Slabs {
 impl Slabs {
     /// For about so many words in all, filled by so many threads.
     pub(crate) fn new(words: usize, threads: usize) -> Self {
-        let words = slice_length::<u64>(words).min(words / threads);
+        let words = slice_length::<u64>(words, threads).min(words / threads);
         Self { words, open: Mutex::default() }
     }
 
