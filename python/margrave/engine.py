@@ -204,7 +204,7 @@ def stress(
     Between these two stand the exact sums behind the money of each scenario, in its order.
 
     The faults of the sweep are the caller's to look at. `scenarios` are names with checked
-    factors; `worst_scenario` is the number of one of them.
+    factors; `worst_scenario` is one of the names.
 
     Raises:
         DataError: A scenario leaves no price, or an option that it must name.

@@ -70,20 +70,25 @@ def check_scenarios(source: object, known: Collection[str]) -> Scenarios:
     _require_known(factors, known, "scenarios.factor")
     names = in_type(ids.values, pl.String())
     rows = pl.DataFrame([names.alias("scenario_id"), factors, shocks])
-    moves: dict[str, dict[str, float]] = {}
-    first: list[int] = []
-    for row, (name, factor, shock) in enumerate(rows.iter_rows()):
-        if name not in moves:
-            first.append(row)
-        of_scenario = moves.setdefault(name, {})
-        if factor in of_scenario:
-            raise SchemaError(
-                f"scenarios.factor: scenario {shown(name)} has {shown(factor)} more than once "
-                f"(again in row {row}); keep one row of each"
-            )
-        of_scenario[factor] = shock
-    kept = in_type(ids.values.gather(first), type_of_all([ids])).alias("scenario_id")
-    return Scenarios(kept, list(moves.values()), rows)
+    by_scenario = rows.with_row_index("row").group_by("scenario_id", maintain_order=True)
+    grouped = by_scenario.agg(pl.col("row").first(), "factor", "price_shock")
+    listed = zip(grouped["factor"].to_list(), grouped["price_shock"].to_list(), strict=True)
+    moves = [dict(zip(factors, shocks, strict=True)) for factors, shocks in listed]
+    if sum(len(factors) for factors in moves) < rows.height:
+        raise _repeated(rows)
+    kept = in_type(ids.values.gather(grouped["row"]), type_of_all([ids])).alias("scenario_id")
+    return Scenarios(kept, moves, rows)
+
+
+def _repeated(rows: pl.DataFrame) -> SchemaError:
+    """Return what is said of the first row whose factor its scenario has already."""
+    is_first = rows.select(pl.struct("scenario_id", "factor").is_first_distinct()).to_series()
+    row = int(is_first.not_().arg_max() or 0)
+    name, factor, _ = rows.row(row)
+    return SchemaError(
+        f"scenarios.factor: scenario {shown(name)} has {shown(factor)} more than once "
+        f"(again in row {row}); keep one row of each"
+    )
 
 
 def factor_map(

@@ -18,6 +18,7 @@ from polars.io.plugins import register_io_source
 from margrave import engine, notebook
 from margrave.errors import DataError, MargraveError
 from margrave.frames import pick, shown
+from margrave.ids import in_type
 from margrave.market import Market
 from margrave.moves import Scenarios
 from margrave.rules import Rules
@@ -267,6 +268,6 @@ def _scenarios(asked: Asked, outcomes: pl.DataFrame) -> pl.DataFrame:
 
 def _accounts(asked: Asked, worst: pl.DataFrame) -> pl.DataFrame:
     ids = asked.holder.account_ids().alias("account_id").head(worst.height)
-    scenario = asked.scenarios.ids.gather(worst["worst_scenario"]).alias("worst_scenario")
+    scenario = in_type(worst["worst_scenario"], asked.scenarios.ids.dtype)
     columns = {c.name: c for c in (ids, *worst)} | {"worst_scenario": scenario}
     return pick(pl.DataFrame(columns), WORST_COLUMNS)

@@ -217,7 +217,8 @@ fn run_stress(
     let (base, stress) = detached(py, run)?.map_err(Refused)?;
     let outcomes = outputs::outcomes(&stress.outcomes)?;
     let sums = outputs::outcome_sums(&stress.outcomes);
-    let worst = outputs::worst(stress.worst)?;
+    let names: Vec<String> = scenarios.into_iter().map(|scenario| scenario.name).collect();
+    let worst = outputs::worst(stress.worst, &names, threads)?;
     Ok((shown(py, base, book, rules, threads)?, outcomes, sums, worst))
 }
 

@@ -158,14 +158,15 @@ pub(crate) fn outcome_sums(outcomes: &[Outcome]) -> Vec<[Units; 3]> {
     outcomes.iter().map(of).collect()
 }
 
-/// One row per account: the number of its worst scenario, how it stands in it, and in how many
-/// it is past the line.
-pub(crate) fn worst(worst: Worst) -> PyResult<Table> {
-    let scenario = codes(worst.scenario.to_vec());
-    let known = scenario.nulls().cloned();
+/// One row per account: its worst scenario, how it stands in it, and in how many it is past the
+/// line. `names` are those of the scenarios.
+pub(crate) fn worst(worst: Worst, names: &[String], threads: usize) -> PyResult<Table> {
+    let codes = &*worst.scenario;
+    let known = BooleanBuffer::collect_bool(codes.len(), |row| codes[row] != NONE);
+    let known = Some(NullBuffer::new(known)).filter(|known| known.null_count() > 0);
     let past = ScalarBuffer::from(adopted(worst.liquidatable));
     let columns = [
-        named("worst_scenario", scenario),
+        named("worst_scenario", viewed_by(names, codes, |code| code, known.clone(), threads)),
         named("margin_buffer", numbers(worst.margin_buffer, known.clone())),
         words("status", adopted(worst.status), None, &STATUS),
         named("bad_debt", numbers(worst.bad_debt, known.clone())),
@@ -219,7 +220,8 @@ pub(crate) fn control(control: &margrave_core::control::Control) -> Control {
 /// What a sweep says of each input position.
 pub(crate) fn positions(rows: PositionColumns, labels: &Labels, threads: usize) -> PyResult<Table> {
     let known = validity(rows.is_known);
-    let names = labels_of(&rows.bucket, known.clone(), labels, threads);
+    let label = |bucket: u32| labels.codes[bucket as usize];
+    let names = viewed_by(labels.names.texts(), &rows.bucket, label, known.clone(), threads);
     let tier = Int64Array::new(ScalarBuffer::from(adopted(rows.tier)), known.clone());
     let kind = words("liquidation_price_kind", adopted(rows.kind), known.clone(), &PRICE_KIND);
     let columns = [
@@ -240,21 +242,22 @@ pub(crate) fn positions(rows: PositionColumns, labels: &Labels, threads: usize) 
 /// Rows of texts that one thread writes at a time.
 const TEXT_ROWS: usize = 1 << 16;
 
-/// The names of the buckets of rows: each distinct one is stored once, its view copied.
-fn labels_of(
-    buckets: &[u32],
+/// The texts of rows, which `number` finds by their codes: each distinct one is stored once, its
+/// view copied; that of "" where there is no code.
+fn viewed_by(
+    texts: &[String],
+    codes: &[u32],
+    number: impl Fn(u32) -> u32 + Sync,
     nulls: Option<NullBuffer>,
-    labels: &Labels,
     threads: usize,
 ) -> ArrayRef {
-    let distinct = StringViewArray::from_iter_values(labels.names.texts());
+    let distinct = StringViewArray::from_iter_values(texts);
     let views = distinct.views();
-    let mut column = memory::Buffer::<u128>::new(buckets.len());
-    let parts = buckets.chunks(TEXT_ROWS).zip(column.chunks_mut(TEXT_ROWS)).collect();
-    batch::map(threads, parts, |(buckets, column): (&[u32], &mut [u128])| {
-        for (bucket, view) in buckets.iter().zip(column) {
-            *view =
-                if *bucket == NONE { 0 } else { views[labels.codes[*bucket as usize] as usize] };
+    let mut column = memory::Buffer::<u128>::new(codes.len());
+    let parts = codes.chunks(TEXT_ROWS).zip(column.chunks_mut(TEXT_ROWS)).collect();
+    batch::map(threads, parts, |(codes, column): (&[u32], &mut [u128])| {
+        for (code, view) in codes.iter().zip(column) {
+            *view = if *code == NONE { 0 } else { views[number(*code) as usize] };
         }
     });
     Arc::new(viewed(ScalarBuffer::from(adopted(column)), &distinct, nulls))
