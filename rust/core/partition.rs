@@ -110,6 +110,11 @@ impl Owners {
         account.wrapping_sub(self.first) < self.count
     }
 
+    /// Whether the accounts of a part are among them.
+    fn has_part(self, part: usize) -> bool {
+        self.has((part << self.width.shift) as u32)
+    }
+
     /// Whether they are all that there are.
     pub(crate) fn are_all(self) -> bool {
         self.count as usize == self.width.accounts
@@ -138,15 +143,13 @@ pub(crate) struct Placer<R> {
 impl<R: Pod> Placer<R> {
     /// For the rows of `owners` in a slice whose accounts are given.
     pub(crate) fn new(accounts: &[u32], owners: Owners) -> Self {
-        let (parts, shift) = (owners.width.parts(), owners.width.shift);
-        let mut start = vec![0u32; parts + 2]; // the last is for the rows of others
-        for account in accounts {
-            let part = (*account >> shift) as usize;
-            start[if owners.has(*account) { part + 1 } else { parts + 1 }] += 1;
-        }
-        start.truncate(parts + 1);
-        (0..parts).for_each(|part| start[part + 1] += start[part]);
-        let records = Buffer::new(start[parts] as usize);
+        let counts = owners.width.count(accounts).into_iter().enumerate();
+        let (mut next, mut start) = (0, vec![0]);
+        start.extend(counts.map(|(part, count)| {
+            next += if owners.has_part(part) { count } else { 0 };
+            next
+        }));
+        let records = Buffer::new(next as usize);
         Self { owners, next: start.clone(), cut: Cut { records, start } }
     }
 
