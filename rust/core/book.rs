@@ -154,10 +154,8 @@ impl Book {
         let amounts = balances.amount.values();
         let read_balances = |from: usize, owners: &[u32], records: &mut Vec<BalanceRecord>| {
             let rows = owners.iter().zip(from..);
-            records.extend(rows.map(|(account, row)| BalanceRecord {
-                account: *account,
-                asset: balance_asset[row],
-                amount: amounts[row],
+            records.extend(rows.map(|(account, row)| {
+                BalanceRecord::new(*account, balance_asset[row], amounts[row])
             }));
         };
         let read_rare = |from: usize, owners: &[u32], rare: &mut Vec<RareRecord>| {

@@ -140,7 +140,7 @@ impl<'a> Builder<'a> {
             } else {
                 self.merge(row, said, first)
             };
-            self.block.taken.push((row.row, slot));
+            self.block.taken.push((row.row(), slot));
         }
         if !self.links.linked.is_empty() {
             let Draft { merged, taken, .. } = &mut self.block;
@@ -157,7 +157,7 @@ impl<'a> Builder<'a> {
         let rare_rows = rows.iter().enumerate().filter(|(_, row)| row.is_rare()).zip(rare);
         for ((i, row), said) in rare_rows.filter(|((_, row), _)| row.is_isolated()) {
             self.block.taken[first_taken + i].1 = self.push(row, said.special());
-            self.block.close_bucket(row.row, said.posted, 1);
+            self.block.close_bucket(row.row(), said.posted, 1);
         }
     }
 
@@ -174,7 +174,7 @@ impl<'a> Builder<'a> {
     #[inline]
     fn push(&mut self, row: &PositionRecord, said: Option<Special>) -> u32 {
         let Draft { merged, specials, .. } = &mut self.block;
-        let PositionRecord { instrument, quantity, entry, .. } = *row;
+        let (instrument, quantity, entry) = (row.instrument(), row.quantity, row.entry);
         let mut special = NONE;
         if let Some(said) = said {
             special = specials.len() as u32;
@@ -190,7 +190,7 @@ impl<'a> Builder<'a> {
     #[inline]
     fn merge(&mut self, row: &PositionRecord, said: Option<&RareRecord>, first: usize) -> u32 {
         let special = said.and_then(RareRecord::special);
-        let seen = &mut self.seen_instrument[row.instrument as usize];
+        let seen = &mut self.seen_instrument[row.instrument() as usize];
         if seen.0 == self.stamp {
             let head = seen.1;
             return self.merge_into(head, row, special, first);
@@ -241,12 +241,12 @@ impl<'a> Builder<'a> {
     fn cash(&mut self, balances: &[BalanceRecord]) {
         let cash = &mut self.block.cash;
         for balance in balances {
-            let seen = &mut self.seen_asset[balance.asset as usize];
+            let seen = &mut self.seen_asset[balance.asset() as usize];
             if seen.0 == self.stamp {
                 cash[seen.1 as usize].1 += balance.amount;
             } else {
                 *seen = (self.stamp, cash.len() as u32);
-                cash.push((balance.asset, balance.amount));
+                cash.push((balance.asset(), balance.amount));
             }
         }
     }

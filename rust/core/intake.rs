@@ -189,11 +189,7 @@ pub(crate) fn more_balances(
             let owner = &account[block.clone()];
             let (asset, amount) = (&asset[block.clone()], &amounts[block]);
             let (asset, amount) = (&asset[..owner.len()], &amount[..owner.len()]);
-            placer.place(owner, |i| BalanceRecord {
-                account: owner[i],
-                asset: asset[i],
-                amount: amount[i],
-            });
+            placer.place(owner, |i| BalanceRecord::new(owner[i], asset[i], amount[i]));
         }
         placer.finish()
     })

@@ -14,15 +14,36 @@ use crate::holdings::Positions;
 use crate::keys::NONE;
 use crate::partition::{Owned, Placer};
 
+/// Two codes as one word: records are written to places far apart, and wait for each store.
+#[repr(transparent)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Pair(u64);
+
+impl Pair {
+    #[inline(always)]
+    fn new(low: u32, high: u32) -> Self {
+        Self(u64::from(low) | u64::from(high) << 32)
+    }
+
+    #[inline(always)]
+    fn low(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline(always)]
+    fn high(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
 /// A position row on its way to its block.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(crate) struct PositionRecord {
-    pub(crate) account: u32,
-    pub(crate) row: u32,
-    pub(crate) instrument: u32,
-    /// Which of the rarer columns say something of this row.
-    flags: u32,
+    /// Account and row.
+    whose: Pair,
+    /// Instrument, and which of the rarer columns say something of this row.
+    what: Pair,
     pub(crate) quantity: f64,
     pub(crate) entry: f64,
 }
@@ -30,21 +51,32 @@ pub(crate) struct PositionRecord {
 impl Owned for PositionRecord {
     #[inline]
     fn account(&self) -> u32 {
-        self.account
+        self.whose.low()
     }
 }
 
 impl PositionRecord {
+    /// The input row.
+    #[inline]
+    pub(crate) fn row(&self) -> u32 {
+        self.whose.high()
+    }
+
+    #[inline]
+    pub(crate) fn instrument(&self) -> u32 {
+        self.what.low()
+    }
+
     /// Whether the row is a bucket of its own.
     #[inline]
     pub(crate) fn is_isolated(&self) -> bool {
-        self.flags & u32::from(ISOLATED) != 0
+        self.what.high() & u32::from(ISOLATED) != 0
     }
 
     /// Whether it has a `RareRecord`.
     #[inline]
     pub(crate) fn is_rare(&self) -> bool {
-        self.flags != 0
+        self.what.high() != 0
     }
 }
 
@@ -88,15 +120,27 @@ const LEVERAGE: u8 = 8;
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(crate) struct BalanceRecord {
-    pub(crate) account: u32,
-    pub(crate) asset: u32,
+    /// Account and asset.
+    whose: Pair,
     pub(crate) amount: f64,
+}
+
+impl BalanceRecord {
+    #[inline(always)]
+    pub(crate) fn new(account: u32, asset: u32, amount: f64) -> Self {
+        Self { whose: Pair::new(account, asset), amount }
+    }
+
+    #[inline]
+    pub(crate) fn asset(&self) -> u32 {
+        self.whose.high()
+    }
 }
 
 impl Owned for BalanceRecord {
     #[inline]
     fn account(&self) -> u32 {
-        self.account
+        self.whose.low()
     }
 }
 
@@ -200,10 +244,8 @@ impl<'a> Source<'a> {
         let instrument = &instrument[..accounts.len()];
         let (quantity, entry) = (&quantity[..accounts.len()], &entry[..accounts.len()]);
         placer.place(accounts, |i| PositionRecord {
-            account: accounts[i],
-            row: (first + i) as u32,
-            instrument: instrument[i],
-            flags: u32::from(flags[i]),
+            whose: Pair::new(accounts[i], (first + i) as u32),
+            what: Pair::new(instrument[i], u32::from(flags[i])),
             quantity: quantity[i],
             entry: entry[i],
         });
@@ -224,10 +266,8 @@ impl<'a> Source<'a> {
             let known = said.zip(quantity.iter().zip(entry)).zip(rows);
             records.extend(known.map(
                 |((((account, flags), instrument), (quantity, entry)), row)| PositionRecord {
-                    account: *account,
-                    row: row as u32,
-                    instrument: *instrument,
-                    flags: u32::from(*flags),
+                    whose: Pair::new(*account, row as u32),
+                    what: Pair::new(*instrument, u32::from(*flags)),
                     quantity: *quantity,
                     entry: *entry,
                 },
