@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 
 import margrave as mg
+from margrave import engine
 
 linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="tasks are in /proc")
 
@@ -308,3 +310,48 @@ def test_every_path_gives_the_same_bits(
         if "bucket_id" in table.columns and as_texts in steps:
             table, expected = table.drop("bucket_id"), expected.drop("bucket_id")
         assert table.equals(expected), name
+
+
+# The border
+
+
+def texts(rows: int, bad: int | None, *, as_codes: bool) -> pa.Table:
+    """Return balances of `rows` accounts, one of whose ids may be no UTF-8."""
+    ids = [b"an account of many bytes %d" % (row % 70_001) for row in range(rows)]
+    if bad is not None:
+        ids[bad] = b"an account that is no text: \xff"
+    if as_codes:
+        distinct = list(dict.fromkeys(ids))
+        codes = pa.array([distinct.index(ids[0])] * (rows - 1) + [len(distinct) - 1], pa.uint32())
+        column = pa.DictionaryArray.from_arrays(codes, viewed(distinct), safe=False)
+    else:
+        column = viewed(ids)
+    one = viewed([b"USD"] * rows)
+    return pa.table({"account_id": column, "asset_id": one, "amount": pa.array([1.0] * rows)})
+
+
+def viewed(values: list[bytes]) -> Any:
+    binary = pa.array(values, pa.binary_view())
+    return pa.Array.from_buffers(pa.string_view(), len(values), binary.buffers())
+
+
+@pytest.mark.parametrize("as_codes", [False, True])
+def test_what_is_no_text_is_refused_by_any_number_of_threads(as_codes: bool) -> None:
+    rows, bad = 150_000, 140_001
+    empty = pl.DataFrame(schema=dict.fromkeys(("account_id", "instrument_id"), pl.String))
+    numbers = pl.lit(None, pl.Float64)
+    empty = empty.with_columns(quantity=numbers, entry_price=numbers)
+    listed = pl.DataFrame({"instrument_id": ["X"]})
+
+    def build(bad: int | None, threads: int) -> Any:
+        balances: Any = texts(rows, bad, as_codes=as_codes)
+        return engine.build_book(empty, balances, None, listed, threads)
+
+    said = []
+    for threads in (1, 2, 3):
+        assert build(None, threads).accounts == (2 if as_codes else 70_001)
+        with pytest.raises(mg.SchemaError, match="non-UTF-8") as refusal:
+            build(bad, threads)
+        said.append(str(refusal.value))
+    assert len(set(said)) == 1
+    assert ("child #0" if as_codes else f"index {bad}") in said[0]

@@ -102,18 +102,22 @@ impl Foreign {
 
 /// `validate_full`, with the texts and the codes of many rows on several threads.
 fn validate(column: &ArrayData, threads: usize) -> Result<(), ArrowError> {
-    if !matches!(column.data_type(), DataType::Utf8View | DataType::Dictionary(..)) {
-        return column.validate_full();
-    }
-    column.validate()?;
-    column.validate_nulls()?;
-    let are_valid = batch::map(threads, batch::steps(column.len(), ROWS), |rows| {
-        column.slice(rows.start, rows.len()).validate_values().is_ok()
-    });
-    if are_valid.contains(&false) {
-        return column.validate_full(); // which says where
-    }
-    column.child_data().iter().try_for_each(|texts| validate(texts, threads))
+    if is_valid_in_slices(column, threads) { Ok(()) } else { column.validate_full() }
+}
+
+/// Whether a column of texts or of codes into texts is valid, slice by slice; where one is not,
+/// and of other columns, `validate_full` is to say what is wrong.
+fn is_valid_in_slices(column: &ArrayData, threads: usize) -> bool {
+    let is_of_texts = matches!(column.data_type(), DataType::Utf8View | DataType::Dictionary(..));
+    is_of_texts
+        && threads > 1
+        && column.validate().is_ok()
+        && column.validate_nulls().is_ok()
+        && !batch::map(threads, batch::steps(column.len(), ROWS), |rows| {
+            column.slice(rows.start, rows.len()).validate_values().is_ok()
+        })
+        .contains(&false)
+        && column.child_data().iter().all(|texts| validate(texts, threads).is_ok())
 }
 
 /// Whether a stream has columns that only Polars can read: of Null, for which it writes a

@@ -68,14 +68,16 @@ pub fn part(begin: f64, end: f64) {
 /// Whether the calling thread is to stop, asked again where it is time to; `done` is how much of
 /// the part that it works on is done.
 fn is_over(done: f64) -> bool {
-    WATCH.with_borrow_mut(|watch| {
-        let due = watch.as_mut().filter(|watch| watch.looked.elapsed() >= LOOK_EVERY);
-        due.is_some_and(|watch| {
-            watch.looked = Instant::now();
-            let (begin, end) = watch.part;
-            (watch.is_over)(begin + (end - begin) * done)
-        })
-    })
+    let Some(mut watch) = WATCH.take() else { return false };
+    let is_due = watch.looked.elapsed() >= LOOK_EVERY;
+    let is_over = is_due && {
+        watch.looked = Instant::now();
+        let (begin, end) = watch.part;
+        // Whoever is asked may start work of its own on this thread.
+        (watch.is_over)(begin + (end - begin) * done)
+    };
+    WATCH.set(Some(watch));
+    is_over
 }
 
 /// Looks whether the calling thread is to stop, where it is time to; `done` is as in `is_over`.
@@ -217,6 +219,27 @@ mod tests {
             assert!((1..15).contains(&told.len()));
             assert!(told.last() > Some(&0.6));
         }
+    }
+
+    #[test]
+    fn whoever_is_asked_may_have_work_of_its_own_done() {
+        let slowly = |task: u32| {
+            thread::sleep(Duration::from_millis(3));
+            task
+        };
+        let asked = std::rc::Rc::new(std::cell::Cell::new(0));
+        let seen = std::rc::Rc::clone(&asked);
+        let is_over = move |_: f64| {
+            let own = || map(2, (0..40).collect(), slowly);
+            assert_eq!(watched(|_| false, own), map(1, (0..40).collect(), |task| task));
+            seen.set(seen.get() + 1);
+            seen.get() == 2
+        };
+        let run = || map(1, (0..1000).collect(), slowly);
+        let run = std::panic::AssertUnwindSafe(|| watched(is_over, run));
+        // The work outside is still asked after, and still stops.
+        assert!(std::panic::catch_unwind(run).is_err_and(|stopped| stopped.is::<Interrupted>()));
+        assert_eq!(asked.get(), 2);
     }
 
     #[test]

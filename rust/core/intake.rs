@@ -15,6 +15,8 @@ use crate::records::{BalanceRecord, PositionRecord, RareRecord, Source};
 
 /// Rows of a slice at most, for each record that it is to hold.
 const MOST_SPARSE: usize = 8;
+/// Blocks whose records are counted at a time.
+const COUNTED: usize = 64;
 
 /// What was read of a frame.
 pub(crate) struct Intake<C> {
@@ -209,16 +211,17 @@ pub(crate) fn nulls(frame: &'static str, column: &'static str, ids: &Ids, faults
 /// Rows that one thread reads at a time, in multiples of 64: as many as there are records
 /// of `owners` among them in some huge pages, but not many times more.
 fn slices<R>(account: &[u32], owners: Option<Owners>, threads: usize) -> Vec<Range<usize>> {
-    let length = slice_length::<R>(account.len(), threads);
     let Some(owners) = owners.filter(|owners| !owners.are_all()) else {
+        let length = slice_length::<R>(account.len(), threads);
         return batch::steps(account.len(), length / 64 * 64);
     };
-    let blocks = length / BLOCK;
-    let counted = batch::map(threads, batch::steps(account.len(), blocks * BLOCK), |rows| {
+    let counted = batch::map(threads, batch::steps(account.len(), COUNTED * BLOCK), |rows| {
         account[rows].chunks(BLOCK).map(|rows| owners.count(rows)).collect::<Vec<usize>>()
     });
+    let counted: Vec<usize> = counted.into_iter().flatten().collect();
+    let blocks = slice_length::<R>(counted.iter().sum(), threads) / BLOCK;
     let (mut slices, mut first, mut records) = (Vec::new(), 0, 0);
-    for (block, count) in counted.into_iter().flatten().enumerate() {
+    for (block, count) in counted.into_iter().enumerate() {
         let row = block * BLOCK;
         if records + count > blocks * BLOCK || row - first >= MOST_SPARSE * blocks * BLOCK {
             slices.push(first..row);
@@ -289,7 +292,7 @@ mod tests {
 
     /// Slices, how many records of theirs they hold, and how many a slice may hold.
     fn sliced(account: &[u32], owners: Owners, threads: usize) -> (Vec<Range<usize>>, usize) {
-        let most = slice_length::<Record>(account.len(), threads) / BLOCK * BLOCK;
+        let most = slice_length::<Record>(owners.count(account), threads) / BLOCK * BLOCK;
         (slices::<Record>(account, Some(owners), threads), most)
     }
 
