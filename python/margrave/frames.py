@@ -69,7 +69,7 @@ class Frame:
 
         Polars hands over chunks by its thread pool, which a forked child lacks.
         """
-        columns = [*self.known, *(values.alias(name) for name, values in ids.items())]
+        columns = [*self.known.get_columns(), *(values.alias(name) for name, values in ids.items())]
         return pl.DataFrame([column.rechunk() for column in columns])
 
 

@@ -263,11 +263,11 @@ class Stress:
 def _scenarios(asked: Asked, outcomes: pl.DataFrame) -> pl.DataFrame:
     ids = asked.scenarios.ids.alias("scenario_id")
     count = pl.Series("accounts", [asked.core.accounts], pl.Int64).new_from_index(0, len(ids))
-    return pick(pl.DataFrame([ids, count, *outcomes]), SCENARIO_COLUMNS)
+    return pick(pl.DataFrame([ids, count, *outcomes.get_columns()]), SCENARIO_COLUMNS)
 
 
 def _accounts(asked: Asked, worst: pl.DataFrame) -> pl.DataFrame:
     ids = asked.holder.account_ids().alias("account_id").head(worst.height)
     scenario = in_type(worst["worst_scenario"], asked.scenarios.ids.dtype)
-    columns = {c.name: c for c in (ids, *worst)} | {"worst_scenario": scenario}
+    columns = {c.name: c for c in (ids, *worst.get_columns())} | {"worst_scenario": scenario}
     return pick(pl.DataFrame(columns), WORST_COLUMNS)
