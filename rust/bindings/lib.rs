@@ -272,7 +272,7 @@ impl Sweep {
         let codes: Vec<u32> = buckets.bucket.iter().map(|b| labels.codes[*b as usize]).collect();
         let own = vec![
             outputs::named("account", outputs::codes(buckets.account)),
-            outputs::named("bucket_id", outputs::texts(&labels.names, codes.iter())),
+            outputs::named("bucket_id", outputs::texts(labels.names.texts(), &codes, threads)),
         ];
         let margins = outputs::margins(buckets.margins, &rules.conventions.ladder, threads);
         Table::of_fields(own.into_iter().chain(margins))

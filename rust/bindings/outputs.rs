@@ -100,7 +100,7 @@ pub(crate) fn margins(margins: MarginColumns, ladder: &[Rung], threads: usize) -
         let codes: Vec<u32> = ladder.iter().map(|rung| names.add(&rung.name)).collect();
         let code = |rung: &u32| codes.get(*rung as usize).copied().unwrap_or(NONE);
         let rungs: Vec<u32> = margins.ladder.iter().map(code).collect();
-        columns.push(named("ladder", texts(&names, rungs.iter())));
+        columns.push(named("ladder", texts(names.texts(), &rungs, threads)));
     }
     columns
 }
@@ -112,23 +112,19 @@ pub(crate) fn integers(values: Arc<memory::Buffer<i64>>) -> ArrayRef {
 
 /// A column of codes, null where there is none.
 pub(crate) fn codes(values: Vec<u32>) -> ArrayRef {
-    let valid: Vec<bool> = values.iter().map(|code| *code != NONE).collect();
-    let nulls = valid.contains(&false).then(|| NullBuffer::new(BooleanBuffer::from(valid)));
+    let nulls = given(&values);
     Arc::new(UInt32Array::new(ScalarBuffer::from(values), nulls))
 }
 
 /// A column of texts, each looked up by its code; null where there is none.
-///
-/// Every distinct text is stored once, its view copied.
-pub(crate) fn texts<'a>(names: &Names, codes: impl Iterator<Item = &'a u32>) -> ArrayRef {
-    let distinct = StringViewArray::from_iter_values(names.texts());
-    let views = distinct.views();
-    let codes: Vec<u32> = codes.copied().collect();
-    let view = |code: &u32| if *code == NONE { 0 } else { views[*code as usize] };
-    let column: ScalarBuffer<u128> = codes.iter().map(view).collect();
-    let valid = BooleanBuffer::collect_bool(codes.len(), |row| codes[row] != NONE);
-    let nulls = Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0);
-    Arc::new(viewed(column, &distinct, nulls))
+pub(crate) fn texts(texts: &[String], codes: &[u32], threads: usize) -> ArrayRef {
+    viewed_by(texts, codes, |code| code, given(codes), threads)
+}
+
+/// Which rows have a code; None where all have.
+fn given(codes: &[u32]) -> Option<NullBuffer> {
+    let given = BooleanBuffer::collect_bool(codes.len(), |row| codes[row] != NONE);
+    Some(NullBuffer::new(given)).filter(|given| given.null_count() > 0)
 }
 
 /// One row per scenario, without its name.
@@ -161,12 +157,11 @@ pub(crate) fn outcome_sums(outcomes: &[Outcome]) -> Vec<[Units; 3]> {
 /// One row per account: its worst scenario, how it stands in it, and in how many it is past the
 /// line. `names` are those of the scenarios.
 pub(crate) fn worst(worst: Worst, names: &[String], threads: usize) -> PyResult<Table> {
-    let codes = &*worst.scenario;
-    let known = BooleanBuffer::collect_bool(codes.len(), |row| codes[row] != NONE);
-    let known = Some(NullBuffer::new(known)).filter(|known| known.null_count() > 0);
+    let scenario = texts(names, &worst.scenario, threads);
+    let known = scenario.nulls().cloned();
     let past = ScalarBuffer::from(adopted(worst.liquidatable));
     let columns = [
-        named("worst_scenario", viewed_by(names, codes, |code| code, known.clone(), threads)),
+        named("worst_scenario", scenario),
         named("margin_buffer", numbers(worst.margin_buffer, known.clone())),
         words("status", adopted(worst.status), None, &STATUS),
         named("bad_debt", numbers(worst.bad_debt, known.clone())),
